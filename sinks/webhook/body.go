@@ -1,0 +1,71 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"sync"
+)
+
+// A payload lends the caller's bytes to net/http, and takes them back. A receiver may answer before it has read the
+// request; the transport then still reads the body when RoundTrip has returned, and what it reads would be the buffer's
+// next user's.
+type payload struct {
+	mu      sync.Mutex
+	data    []byte // nil after release
+	readers []*reader
+}
+
+// reader gives the payload from its start, once for each time that the transport sends the request.
+func (p *payload) reader() io.ReadCloser {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := &reader{p: p, closed: make(chan struct{})}
+	p.readers = append(p.readers, r)
+	return r
+}
+
+// settle waits until the transport is done with all readers, or ctx ends.
+func (p *payload) settle(ctx context.Context) {
+	p.mu.Lock()
+	readers := p.readers
+	p.mu.Unlock()
+	for _, r := range readers {
+		select {
+		case <-r.closed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// release takes the bytes back: when it has returned, nobody reads them any more.
+func (p *payload) release() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.data = nil
+}
+
+type reader struct {
+	p      *payload
+	next   int // guarded by p.mu
+	once   sync.Once
+	closed chan struct{}
+}
+
+// Read copies under the lock, so that release waits for it.
+func (r *reader) Read(b []byte) (int, error) {
+	r.p.mu.Lock()
+	defer r.p.mu.Unlock()
+	if r.p.data == nil {
+		return 0, io.ErrUnexpectedEOF
+	}
+	n, err := bytes.NewReader(r.p.data[r.next:]).Read(b)
+	r.next += n
+	return n, err
+}
+
+func (r *reader) Close() error {
+	r.once.Do(func() { close(r.closed) })
+	return nil
+}

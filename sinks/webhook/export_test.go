@@ -1,0 +1,31 @@
+package webhook
+
+import (
+	"io"
+	"net/http"
+	"time"
+)
+
+// For tests: the pure parts.
+var (
+	Classify   = classify
+	RetryAfter = retryAfter
+	Reason     = reason
+	MessageID  = messageID
+)
+
+// SetNow makes s take its time from now.
+func SetNow(s *Sink, now func() time.Time) { s.now = now }
+
+// Sign signs a message that is not an item.
+func (s Signing) Sign(id string, now time.Time, body []byte) http.Header {
+	h := http.Header{}
+	s.sign(h, id, now, body)
+	return h
+}
+
+// Lend gives a reader of data as the transport gets it, and what takes data back.
+func Lend(data []byte) (r io.ReadCloser, release func()) {
+	p := &payload{data: data}
+	return p.reader(), p.release
+}

@@ -1,0 +1,288 @@
+// Step 8 of an item's life: it is posted to a webhook.
+
+// Package webhook delivers items by HTTP POST.
+//
+// Done means that the receiver answered 2xx; what that is worth is the receiver's word.
+//
+// A duplicate has the same webhook-id, which is the item's id: that is what to dedupe on. A batch of several items has a
+// webhook-id of its own, and may be split in another way when it comes again: dedupe on the ids in its envelopes. A raw
+// batch (Options.BatchWithoutIDs) has none.
+//
+// Permanent is a 4xx that speaks of the item: not 401, 403, 404, 405, 407, 408, 410, 425 and 429. 410 is Gone. For a
+// batch of several items such a refusal is a plain error, as it does not say which item it is about; alone, each gets its
+// verdict. See classify for all.
+//
+// Requests carry webhook-id and webhook-timestamp (Standard Webhooks), the time being that of the attempt, and signatures
+// if configured. A single raw item has its own "content-type" (else application/octet-stream) and "traceparent"; one
+// envelope is application/json; several are application/vnd.holdfast.items+ndjson; raw lines are application/x-ndjson.
+//
+// Errors name the host and a status code or a fixed phrase: no URL, no header, nothing that the receiver said. Redirects
+// are not followed. At most 64 KiB of an answer are read, and none of it is kept.
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"holdfast/sinks"
+)
+
+const (
+	maxAnswer = 64 << 10        // bytes of an answer that are read, so that its connection can be used again
+	drainTime = 1 * time.Second // for how long
+)
+
+// A Sink posts to one URL. It is safe for concurrent use.
+type Sink struct {
+	o         Options
+	url       *url.URL // without user info
+	header    http.Header
+	host      string // a configured Host header; empty: that of the URL
+	transport *http.Transport
+	now       func() time.Time // tests set it
+	closed    atomic.Bool
+}
+
+// New makes a sink. It reads the certificates that the options name, and errs where an option is not valid, naming it and
+// not its value. It does not connect.
+func New(o Options) (*Sink, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	trust, err := o.TLS.config()
+	if err != nil {
+		return nil, err
+	}
+	s := &Sink{o: o, now: time.Now, header: http.Header{}}
+	s.url, _ = url.Parse(o.URL) // checked with the options
+	s.header.Set("User-Agent", "holdfast/"+o.Version)
+	if user := s.url.User; user != nil {
+		password, _ := user.Password()
+		r := http.Request{Header: s.header}
+		r.SetBasicAuth(user.Username(), password)
+		s.url.User = nil
+	}
+	for name, value := range o.Headers {
+		s.header.Set(name, value)
+	}
+	s.host = s.header.Get("Host")
+	s.header.Del("Host")
+	s.transport = newTransport(o, trust)
+	return s, nil
+}
+
+func newTransport(o Options, trust *tls.Config) *http.Transport {
+	return &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+		TLSClientConfig:        trust,
+		TLSHandshakeTimeout:    10 * time.Second,
+		ForceAttemptHTTP2:      true,
+		MaxIdleConns:           o.Concurrency,
+		MaxIdleConnsPerHost:    o.Concurrency,
+		IdleConnTimeout:        90 * time.Second,
+		MaxResponseHeaderBytes: maxAnswer,
+		DisableCompression:     true, // an answer of 64 KiB stays one
+	}
+}
+
+func (t TLS) config() (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: t.InsecureSkipVerify}
+	if t.CAFile != "" {
+		pem, err := os.ReadFile(t.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("tls.ca_file: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, errors.New("tls.ca_file: has no certificate in PEM")
+		}
+	}
+	if t.CertFile != "" {
+		load := func() (*tls.Certificate, error) {
+			cert, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+			return &cert, err
+		}
+		if _, err := load(); err != nil {
+			return nil, fmt.Errorf("tls.cert_file, tls.key_file: %w", err)
+		}
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
+	}
+	return c, nil
+}
+
+// String names the host only.
+func (s *Sink) String() string { return s.o.String() }
+
+// Deliver posts the items, in order: in one request if they may be a batch, else in several, one after the other. Of
+// several requests it makes the next only after the one before was taken or refused for good; the items that were not
+// tried are Unavailable in the BatchError.
+func (s *Sink) Deliver(ctx context.Context, items []sinks.Item) error {
+	groups := s.split(items)
+	if len(groups) == 1 {
+		return s.post(ctx, groups[0])
+	}
+	errs, failed := make([]error, 0, len(items)), false
+	var stop error
+	for _, group := range groups {
+		err := stop
+		if stop == nil {
+			err = s.post(ctx, group)
+		}
+		for range group {
+			errs = append(errs, err)
+		}
+		failed = failed || err != nil
+		if e, ok := errors.AsType[*sinks.Error](err); err != nil && !(ok && e.Verdict == sinks.PermanentVerdict) && stop == nil {
+			stop = sinks.Unavailable(s.named(errors.New("not tried, as the item before it failed")))
+		}
+	}
+	if !failed {
+		return nil
+	}
+	return &sinks.BatchError{Errs: errs}
+}
+
+// Close ends idle connections. A Deliver after it is Unavailable.
+func (s *Sink) Close() error {
+	s.closed.Store(true)
+	s.transport.CloseIdleConnections()
+	return nil
+}
+
+// split cuts the items into requests.
+func (s *Sink) split(items []sinks.Item) [][]sinks.Item {
+	if s.o.Format == sinks.JSON && len(items) > 0 {
+		return [][]sinks.Item{items}
+	}
+	var groups [][]sinks.Item
+	for len(items) > 0 {
+		n := 1
+		if s.o.BatchWithoutIDs && isLine(items[0].Body) {
+			for n < len(items) && isLine(items[n].Body) {
+				n++
+			}
+		}
+		groups = append(groups, items[:n])
+		items = items[n:]
+	}
+	return groups
+}
+
+// isLine says whether a reader of lines gets the body back. Many skip empty lines, and cut a CR at the end.
+func isLine(body []byte) bool {
+	return len(body) > 0 && bytes.IndexByte(body, '\n') < 0 && body[len(body)-1] != '\r'
+}
+
+// post makes one request, and returns when the transport has let go of the items.
+func (s *Sink) post(ctx context.Context, items []sinks.Item) error {
+	if s.closed.Load() {
+		return sinks.Unavailable(s.named(net.ErrClosed))
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	body, contentType := s.encode(items)
+	p := &payload{data: body}
+	defer p.release()
+	status, header, err := s.exchange(ctx, s.request(ctx, items, p, contentType), p, cancel)
+	if err != nil {
+		return s.mark(unreachable(ctx, err))
+	}
+	err = classify(status, header, s.now(), s.o.RetryAfterMax)
+	if e, ok := errors.AsType[*sinks.Error](err); ok && e.Verdict == sinks.PermanentVerdict && len(items) > 1 {
+		err = e.Err // of which item, nobody knows
+	}
+	return s.mark(err)
+}
+
+// encode returns the body: the item's own where it can, so that it is not copied.
+func (s *Sink) encode(items []sinks.Item) (body []byte, contentType string) {
+	if len(items) == 1 && s.o.Format == sinks.Raw {
+		body = items[0].Body
+		if body == nil {
+			body = []byte{}
+		}
+		if t := items[0].Attr("content-type"); t != "" && headerValue(t) {
+			return body, t
+		}
+		return body, "application/octet-stream"
+	}
+	if len(items) == 1 {
+		return sinks.AppendEnvelope(nil, &items[0]), "application/json"
+	}
+	for i := range items {
+		body = s.o.Format.AppendLine(body, &items[i])
+	}
+	if s.o.Format == sinks.JSON {
+		return body, "application/vnd.holdfast.items+ndjson"
+	}
+	return body, "application/x-ndjson"
+}
+
+func (s *Sink) request(ctx context.Context, items []sinks.Item, p *payload, contentType string) *http.Request {
+	h := s.header.Clone()
+	if h.Get("Content-Type") == "" {
+		h.Set("Content-Type", contentType)
+	}
+	if t := items[0].Attr("traceparent"); len(items) == 1 && t != "" && headerValue(t) {
+		h.Set("traceparent", t)
+	}
+	s.o.Signing.sign(h, messageID(items), s.now(), p.data)
+	r := &http.Request{
+		Method:        http.MethodPost,
+		URL:           s.url,
+		Host:          s.host,
+		Header:        h,
+		ContentLength: int64(len(p.data)),
+		Body:          http.NoBody,
+	}
+	if len(p.data) > 0 {
+		// A connection that the receiver closed while it was idle is found out by writing to it: the transport then takes
+		// another and the body from its start.
+		r.Body, r.GetBody = p.reader(), func() (io.ReadCloser, error) { return p.reader(), nil }
+	}
+	return r.WithContext(ctx)
+}
+
+// exchange sends the request and takes the answer, whose text goes nowhere. It uses the transport and not a client: no
+// redirects, no cookies, no error with a URL in it.
+func (s *Sink) exchange(ctx context.Context, r *http.Request, p *payload, cancel func()) (int, http.Header, error) {
+	answer, err := s.transport.RoundTrip(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode/100 == 2 {
+		p.settle(ctx) // a receiver that took the item before it had read it gets the rest
+	}
+	drip := time.AfterFunc(drainTime, cancel)
+	defer drip.Stop()
+	_, _ = io.CopyN(io.Discard, answer.Body, maxAnswer) // the status has said all
+	return answer.StatusCode, answer.Header, nil
+}
+
+// named puts the host before an error.
+func (s *Sink) named(err error) error { return fmt.Errorf("webhook %s: %w", s.url.Host, err) }
+
+// mark is named, inside the verdict, so that the verdict is the outermost error.
+func (s *Sink) mark(err error) error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*sinks.Error](err); ok {
+		return &sinks.Error{Verdict: e.Verdict, After: e.After, Err: s.named(e.Err)}
+	}
+	return s.named(err)
+}
