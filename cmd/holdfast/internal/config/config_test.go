@@ -1,0 +1,247 @@
+package config_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast/cmd/holdfast/internal/config"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func parse(t *testing.T, src string) *config.Config {
+	t.Helper()
+	cfg, err := config.Parse("c.yaml", []byte(src), testEnv())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+// refused returns the error's text, which holds every part.
+func refused(t *testing.T, src string, parts ...string) string {
+	t.Helper()
+	_, err := config.Parse("c.yaml", []byte(src), testEnv())
+	if err == nil {
+		t.Fatalf("%s\nis accepted", src)
+	}
+	for _, p := range parts {
+		if !strings.Contains(err.Error(), p) {
+			t.Errorf("%q is not in:\n%v", p, err)
+		}
+	}
+	return err.Error()
+}
+
+func defaultDelivery() config.Delivery {
+	return config.Delivery{
+		Timeout: 10 * time.Second,
+		Retry:   config.Retry{MaxRetries: 12, Backoff: time.Second, MaxBackoff: 5 * time.Minute, Jitter: 0.2},
+		Breaker: config.Breaker{Failures: 5, ProbeEvery: 5 * time.Second},
+	}
+}
+
+func TestWithoutAFileTheDefaultsHold(t *testing.T) {
+	t.Parallel()
+	want := &config.Config{
+		Data: config.Data{
+			Dir: "./holdfast-data", MinFree: 256 << 20, MarkDelay: time.Second, MarkEvery: 65_536,
+			Dedupe: config.Dedupe{Window: 24 * time.Hour, MaxKeys: 100_000},
+		},
+		Server: config.Server{
+			Listen: "127.0.0.1:8080", MaxItemBytes: 1 << 20, MaxRequestBytes: 16 << 20,
+			ShutdownTimeout: 10 * time.Second, BlockTimeout: 5 * time.Second, AcceptTimeout: 30 * time.Second,
+		},
+		Defaults: defaultDelivery(),
+		Sinks: []config.Sink{{
+			Name: "stdout", Type: config.Stdout, Order: config.OrderStrict, Concurrency: 1, Delivery: defaultDelivery(),
+			Bounds: config.Bounds{OnFull: config.Block}, Format: config.Raw,
+		}},
+		Log: config.Log{Level: config.LevelInfo, Format: config.LogAuto},
+	}
+	got, err := config.Default(testEnv())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Default (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(want, parse(t, "version: 1\n")); diff != "" {
+		t.Errorf("a file without keys (-want +got):\n%s", diff)
+	}
+}
+
+func TestTheDataGoWhereSystemdSays(t *testing.T) {
+	t.Parallel()
+	env := testEnv()
+	env.LookupEnv = func(name string) (string, bool) { return "/var/lib/" + name, name == "STATE_DIRECTORY" }
+	cfg, err := config.Default(env)
+	if err != nil || cfg.Data.Dir != "/var/lib/STATE_DIRECTORY" {
+		t.Errorf("got %+v, %v", cfg, err)
+	}
+}
+
+func TestEveryKeyReachesItsField(t *testing.T) {
+	t.Parallel()
+	src, err := os.ReadFile("testdata/everything.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := config.Delivery{
+		Timeout: 7 * time.Second,
+		Retry:   config.Retry{MaxRetries: 12, Backoff: 2 * time.Second, MaxBackoff: 5 * time.Minute},
+		Breaker: config.Breaker{Failures: 5, ProbeEvery: 5 * time.Second},
+	}
+	sink := func(name string, kind config.SinkType) config.Sink {
+		return config.Sink{Name: name, Type: kind, Order: config.OrderStrict, Concurrency: 1, Delivery: base,
+			Bounds: config.Bounds{OnFull: config.Block}, Format: config.Raw}
+	}
+	archive, plain := sink("archive", config.FileSink), sink("plain", config.FileSink)
+	archive.File = &config.File{Path: "/var/lib/holdfast/out.ndjson", Fsync: config.FsyncRotate,
+		Rotate: &config.Rotate{Size: 100 << 20, Keep: 3}}
+	plain.File = &config.File{Path: "/data/$five.ndjson", Fsync: config.FsyncAlways}
+	crm := sink("crm", config.WebhookSink)
+	crm.Order, crm.Concurrency, crm.Format = config.OrderNone, 4, config.JSON
+	crm.Delivery = config.Delivery{
+		Timeout: 3 * time.Second,
+		Retry:   config.Retry{MaxRetries: config.Forever, Backoff: 2 * time.Second, MaxBackoff: 10 * time.Second},
+		Breaker: config.Breaker{Failures: 2, ProbeEvery: 5 * time.Second},
+	}
+	crm.Bounds = config.Bounds{Items: new(int64(0)), Bytes: new(int64(1 << 30)), OnFull: config.DropNewest}
+	secret := config.NewSecret
+	crm.Webhook = &config.Webhook{
+		URL:     secret("https://crm.example.com/hook?key=" + gateToken),
+		Headers: map[string]config.Secret{"authorization": secret("Bearer " + gateToken), "x-gate": secret("7")},
+		Sign: config.Sign{
+			StandardWebhooks: []config.Secret{secret(signingKey), secret(signingKey)},
+			GitHub:           secret(gateToken),
+			Custom: &config.CustomSignature{Header: "X-Signature", Prefix: "v1=", Encoding: config.Base64,
+				Secret: secret(signingKey)},
+		},
+		TLS: config.TLS{CA: "/etc/ca.pem", Cert: "/etc/cert.pem", Key: "/etc/key.pem", InsecureSkipVerify: true},
+	}
+	want := &config.Config{
+		Data: config.Data{
+			Dir: "./holdfast-data", MaxBytes: new(int64(2 << 30)), MinFree: 1_500_000_000,
+			CommitDelay: 5 * time.Millisecond, MarkDelay: 50 * time.Millisecond, MarkEvery: 256,
+			Dedupe: config.Dedupe{Window: 7 * 24 * time.Hour, MaxKeys: 1000},
+		},
+		Server: config.Server{
+			Listen: "[::1]:9090", Hosts: []string{"holdfast.local", "10.0.0.1"}, MaxItemBytes: 64 << 10,
+			MaxRequestBytes: 1 << 20, ShutdownTimeout: time.Minute, AcceptTimeout: 20 * time.Second,
+		},
+		Defaults: base,
+		Sinks:    []config.Sink{archive, plain, crm, sink("last", config.Stdout)},
+		Log:      config.Log{Level: config.LevelDebug, Format: config.LogJSON},
+	}
+	got := parse(t, string(src))
+	got.Warnings = nil
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestNoSinksIsMeantAndSaid(t *testing.T) {
+	t.Parallel()
+	cfg := parse(t, "version: 1\nsinks: {}\n")
+	if len(cfg.Sinks) != 0 || len(cfg.Warnings) != 1 || !strings.HasPrefix(cfg.Warnings[0], "c.yaml:2:1: sinks: ") {
+		t.Errorf("got %+v", cfg)
+	}
+}
+
+func TestOnlyLoopbackMayListen(t *testing.T) {
+	t.Parallel()
+	for _, addr := range []string{"127.0.0.1:8080", "localhost:0", "[::1]:80", "127.9.9.9:65535", "[::ffff:127.0.0.1]:1"} {
+		if err := config.CheckListen(addr); err != nil {
+			t.Errorf("%s %v", addr, err)
+		}
+	}
+	for _, addr := range []string{"", ":8080", "0.0.0.0:80", "[::]:80", "192.168.0.1:80", "localhost.evil.com:80", "127.0.0.1",
+		"127.0.0.1:", "127.0.0.1:http", "127.0.0.1:65536", "127.0.0.1:-1", "127.0.0.1:+1", "127.0.0.1:080", "::1:80"} {
+		if config.CheckListen(addr) == nil {
+			t.Errorf("%q is accepted", addr)
+		}
+	}
+	refused(t, "version: 1\nserver:\n  listen: :8080\n", "c.yaml:3:11: server.listen: ", "loopback")
+}
+
+func TestReferencesAreExpandedOnceAndInScalarsAlone(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		`a$$b`: "a$b", `$${PORT}`: "${PORT}", `${PORT}${PORT}`: "90909090", `${NONE:-x:y}`: "x:y", `${EMPTY:-x}`: "x",
+		`a${EMPTY}`: "a", `${NONE:-}x`: "x", `${NONE:-$$}`: "$$", `${file:/run/secret}`: signingKey, `"\u0024{PORT}"`: "9090",
+	} {
+		if cfg := parse(t, "version: 1\ndata:\n  dir: "+in+"\n"); cfg.Data.Dir != want {
+			t.Errorf("%s gives %q, want %q", in, cfg.Data.Dir, want)
+		}
+	}
+	if cfg := parse(t, "version: 1\ndata:\n  dir: |-\n    a\n    ${PORT}\n"); cfg.Data.Dir != "a\n9090" {
+		t.Errorf("a block gives %q", cfg.Data.Dir)
+	}
+	for _, in := range []string{"$PORT", "a$", "${", "${}", "${PORT", "${NONE}", "${A-x}", "${file:x}", "${file:}", "${file:/folder}",
+		"${file:/big}", "${cred:}", "${cred:.}", "${cred:..}", "${cred:a/b}", "${cred:none}", "${NONE:-${PORT}}"} {
+		refused(t, "version: 1\ndata:\n  dir: \""+in+"\"\n", "c.yaml:3:", ": data.dir: ")
+	}
+	refused(t, "version: 1\n\"${PORT}\": 1\n", "unknown key")
+}
+
+func TestSizesAndDurationsAreReadExactly(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]int64{"0": 0, "17": 17, "1kB": 1000, "1KiB": 1024, "1.5GiB": 3 << 29, "1 MB": 1e6,
+		"0.1B": 0, "8TiB": 8 << 40, "9223372036854775807": 1<<63 - 1} {
+		if got := parse(t, "version: 1\ndata: {min_free: "+in+"}\n").Data.MinFree; got != want {
+			t.Errorf("size %s is %d, want %d", in, got, want)
+		}
+	}
+	for _, in := range []string{"1M", "1kb", "-1", "1e9", "9223372036854775808", "9999999TiB", "MiB", "1XB", "1MiBs", ".5MiB"} {
+		refused(t, "version: 1\ndata: {min_free: "+in+"}\n", "data.min_free")
+	}
+	for in, want := range map[string]time.Duration{"0": 0, "7d": 168 * time.Hour, "1d12h": 36 * time.Hour, "1h30m": 90 * time.Minute,
+		"250ms": 250 * time.Millisecond, "100000d": 100_000 * 24 * time.Hour} {
+		if got := parse(t, "version: 1\ndata: {dedupe: {window: "+in+"}}\n").Data.Dedupe.Window; got != want {
+			t.Errorf("duration %s is %v, want %v", in, got, want)
+		}
+	}
+	for _, in := range []string{"10", "1d-1h", "999999d", "100001d", "100000d2000000h", "1w", "d", "-7d", "5 s", "1d2"} {
+		refused(t, "version: 1\ndata: {dedupe: {window: "+in+"}}\n", "data.dedupe.window")
+	}
+}
+
+func TestALoadedFileIsNamedAndAMissingOneIsNotAnEmptyOne(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "h.yaml")
+	if _, err := config.Load(path, config.Env{}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+	if err := os.WriteFile(path, []byte("\ufeffversion: 1\nlog: {levle: info}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := config.Load(path, config.Env{}); err == nil || !strings.HasPrefix(err.Error(), path+":2:7: log.levle: unknown key (did") {
+		t.Errorf("got %v", err)
+	}
+	if err := os.WriteFile(path, make([]byte, 1<<20+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := config.Load(path, config.Env{}); err == nil || !strings.HasPrefix(err.Error(), path+":1:1: the file is larger") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := config.Load(t.TempDir(), config.Env{}); err == nil {
+		t.Error("a directory is a configuration")
+	}
+}
+
+func TestAFileThatWouldKeepTheParserBusyIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, unit := range []string{"[", "{a: ", "- ", "? ", "- ? ", "!x ", "- &a ", "a: b\n", "[[],", "<<: a\n", "--- a\n", "*a "} {
+		began := time.Now()
+		refused(t, strings.Repeat(unit, 1<<18/len(unit)), "c.yaml:")
+		if took := time.Since(began); took > 20*time.Second {
+			t.Errorf("%q took %v", unit, took)
+		}
+	}
+}
