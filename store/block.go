@@ -1,0 +1,103 @@
+package store
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+)
+
+const (
+	blockMagic = 0x68664231 // "hfB1"
+	copyMagic  = 0x68664331 // "hfC1": the header again, at the end of its block
+	blockFixed = 52         // bytes before the tables
+	headerCost = blockFixed + 4
+	minItem    = 8         // no item takes fewer bytes
+	maxCount   = 1<<16 - 1 // items of a block
+)
+
+// Flags of a block.
+const (
+	blockHasCopy = 1 << iota // the header again at the end
+	blockEnds                // the last one of its group commit
+	blockGap                 // seqs between the block before and this one were never given, or never confirmed
+	blockFlags   = 1<<iota - 1
+)
+
+// Flags of an item. What a flag does not announce takes no byte.
+const (
+	itemContinues = 1 << iota // the request of the item before goes on with this one
+	itemAttrs
+	itemTime
+	itemGoesOn // the request goes on with the next item
+	itemKey
+	itemDedupe
+	itemExpires
+	itemNotBefore
+	itemFlags = 1<<iota - 1
+)
+
+// A blockHeader opens a block. The CRC is seeded with the store's uuid, the segment's serial and the block's offset.
+//
+//	 0  u32  magic "hfB1"; in the copy "hfC1"
+//	 4  u8   codec: 0 none
+//	 5  u8   flags
+//	 6  u16  leading items that continue the request of the block before
+//	 8  u64  first seq
+//	16  u64  first seq of the group commit
+//	24  i64  base time: of the first item
+//	32  i64  queue time
+//	40  u32  count of items
+//	44  u32  length of the items
+//	48  u32  length of the tables
+//	52  tables: masks, their tallies, attribute sets, source positions
+//	..  u32  CRC-32C of the bytes 4 to here
+//	..  items, then the copy of the header
+type blockHeader struct {
+	Codec, Flags     byte
+	Leading          uint16
+	First, Group     uint64
+	Time, QueueTime  int64
+	Count            uint32
+	ItemsLen, Tables uint32
+}
+
+func (h *blockHeader) end() uint64    { return h.First + uint64(h.Count) }
+func (h *blockHeader) headerLen() int { return headerCost + int(h.Tables) }
+
+// size is the length of the whole block.
+func (h *blockHeader) size() int {
+	n := h.headerLen() + int(h.ItemsLen)
+	if h.Flags&blockHasCopy != 0 {
+		n += h.headerLen()
+	}
+	return n
+}
+
+// segmentSeed starts the checksums of a segment, blockSeed those of what begins at an offset of it: bytes that were
+// copied from elsewhere, a payload that looks like a block, do not check.
+func segmentSeed(uuid [16]byte, serial uint64) uint32 {
+	return crc32.Checksum(binary.BigEndian.AppendUint64(uuid[:], serial), castagnoli)
+}
+
+func blockSeed(segment uint32, off int64) uint32 {
+	return crc32.Update(segment, castagnoli, binary.BigEndian.AppendUint64(nil, uint64(off)))
+}
+
+// EncodedSize returns an upper bound of what an item adds to its group commit. Without a mask it is that of the rest.
+func EncodedSize(it *Item) int {
+	n := 2*(headerCost+16) + 2*(maskCost(it.Mask)+len(it.Attrs)+5) + 64
+	if it.Key != "" {
+		n += len(it.Key) + 5
+	}
+	if it.Dedupe != nil {
+		n += 32
+	}
+	return n + len(it.Body)
+}
+
+// maskCost bounds what a mask takes in the tables.
+func maskCost(m *Mask) int {
+	if m == nil {
+		return 0
+	}
+	return 5*(len(m.To)+len(m.Dropped)) + 30
+}

@@ -1,0 +1,130 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+)
+
+const releaseStep = 4 << 20 // an unlink of 64 MiB stalls appends; this does not
+
+// Seal gives every segment that is no longer the newest its .keys and its footer, and cuts it to what is used. No error
+// of it is fatal: a segment that could not be sealed is scanned at the next start, and tried again by the next Seal.
+// After nil all but the newest are sealed.
+func (s *Store) Seal() error { return s.log.seal() }
+
+func (l *segmentLog) seal() error {
+	var errs []error
+	for _, v := range l.views() {
+		if v.last || v.sealed {
+			continue
+		}
+		if err := l.sealSegment(v); err != nil {
+			errs = append(errs, fmt.Errorf("seal %s: %w", v.seg.path, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (l *segmentLog) sealSegment(v view) error {
+	f, err := v.seg.open()
+	if err != nil {
+		return err
+	}
+	if err := l.writeKeys(v); isFull(err) {
+		// The space behind the blocks may be what the keys need.
+		if terr := l.ops.truncate(f, v.size); terr != nil {
+			return errors.Join(err, terr)
+		}
+		err = l.writeKeys(v)
+		if err != nil {
+			return err
+		}
+	} else if err != nil {
+		return err
+	}
+	footer := encodeFooter(&v.segmentState, blockSeed(v.seg.seed, v.size))
+	if err := l.pwrite(f, footer, v.size); err != nil {
+		return err
+	}
+	size := v.size + int64(len(footer))
+	if err := l.ops.truncate(f, size); err != nil {
+		return err
+	}
+	if err := l.ops.fdatasync(f); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	v.seg.sealed, v.seg.allocated = true, size
+	l.mu.Unlock()
+	return nil
+}
+
+// Release removes sealed segments, and returns the bytes of disk that they took. The caller makes sure that the commit
+// that freed them was followed by another one. A segment whose keys are not on disk yet gets them first. Readers that
+// are in one go on behind it. A crash in the middle leaves whole segments, or files that the next start removes.
+func (s *Store) Release(serials []uint64) (int64, error) { return s.log.release(serials) }
+
+func (l *segmentLog) release(serials []uint64) (int64, error) {
+	var freed int64
+	var errs []error
+	for _, v := range l.views() {
+		if !slices.Contains(serials, v.seg.serial) || !v.sealed || v.last {
+			continue
+		}
+		n, err := l.releaseSegment(v)
+		freed += n
+		if err != nil {
+			errs = append(errs, fmt.Errorf("release %s: %w", v.seg.path, err))
+		}
+	}
+	if freed > 0 {
+		errs = append(errs, l.ops.syncDir(l.dir))
+	}
+	return freed, errors.Join(errs...)
+}
+
+func (l *segmentLog) releaseSegment(v view) (int64, error) {
+	if err := l.writeKeys(v); err != nil {
+		return 0, err
+	}
+	gone := v.seg.path + ".gone.tmp"
+	if err := os.Rename(v.seg.path, gone); err != nil {
+		return 0, err
+	}
+	l.forget(v.seg)
+	return v.allocated, errors.Join(v.seg.close(), l.removeInSteps(gone))
+}
+
+// forget takes a segment out of the list. Its keys live on.
+func (l *segmentLog) forget(g *segment) {
+	g.gone.Store(true)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.segs = slices.DeleteFunc(slices.Clone(l.segs), func(o *segment) bool { return o == g })
+	if g.keysFile {
+		l.oldKeys = append(slices.Clone(l.oldKeys), keysFile{g.keysPath(), g.serial, g.lastTime})
+	}
+}
+
+// removeInSteps truncates a file piece by piece before it unlinks it, unless it has another name: quarantine keeps that.
+func (l *segmentLog) removeInSteps(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if links(fi) == 1 {
+		for size := fi.Size() - releaseStep; size > 0; size -= releaseStep {
+			if err := l.ops.truncate(f, size); err != nil {
+				return err
+			}
+		}
+	}
+	return l.ops.remove(path)
+}

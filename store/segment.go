@@ -1,0 +1,215 @@
+package store
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"sync"
+	"sync/atomic"
+)
+
+const indexSpan = 64 << 10 // the index has an entry for about so many bytes
+
+// An indexEntry stands for the blocks from Off to the Off of the next.
+type indexEntry struct {
+	Seq   uint64
+	Time  int64
+	Off   uint32
+	Union uint32 // place of the union of their masks in unions
+}
+
+// A blockIndex finds a seq in a segment, and tells which stretches hold nothing for a queue.
+type blockIndex struct {
+	entries []indexEntry
+	unions  [][]uint32
+	open    int64 // offset from which on no entry is closed yet
+	newest  openEntry
+}
+
+type openEntry struct {
+	used  bool
+	seq   uint64
+	time  int64
+	union []uint32
+}
+
+// add puts a block into the index; what readers have of it stays as it is.
+func (x *blockIndex) add(h *blockHeader, off int64, masks []*Mask) {
+	if !x.newest.used {
+		x.newest = openEntry{used: true, seq: h.First, time: h.Time}
+		x.open = off
+	}
+	for _, m := range masks {
+		x.newest.union = union(x.newest.union, m.To)
+	}
+	if off+int64(h.size())-x.open >= indexSpan {
+		x.close(off + int64(h.size()))
+	}
+}
+
+// close ends the newest stretch at off.
+func (x *blockIndex) close(off int64) {
+	if x.newest.used {
+		n := &x.newest
+		x.entries = append(x.entries, indexEntry{n.seq, n.time, uint32(x.open), x.place(n.union)})
+	}
+	x.open, x.newest = off, openEntry{}
+}
+
+func (x *blockIndex) place(set []uint32) uint32 {
+	for i := len(x.unions) - 1; i >= 0; i-- {
+		if slices.Equal(x.unions[i], set) {
+			return uint32(i)
+		}
+	}
+	x.unions = append(x.unions, set)
+	return uint32(len(x.unions) - 1)
+}
+
+// find returns the offset of a block at or before the one that would hold seq; start is that of the first block.
+func (x *blockIndex) find(seq uint64, start int64) int64 {
+	if x.newest.used && seq >= x.newest.seq {
+		return x.open
+	}
+	if i := sort.Search(len(x.entries), func(i int) bool { return x.entries[i].Seq > seq }); i > 0 {
+		return int64(x.entries[i-1].Off)
+	}
+	return start
+}
+
+// skip returns the first offset at or after off where a stretch begins that may hold something for queue. An offset
+// within a stretch is returned as it is.
+func (x *blockIndex) skip(off int64, queue uint32) int64 {
+	i := sort.Search(len(x.entries), func(i int) bool { return int64(x.entries[i].Off) >= off })
+	for ; i < len(x.entries) && int64(x.entries[i].Off) == off; i++ {
+		if _, ok := slices.BinarySearch(x.unions[x.entries[i].Union], queue); ok {
+			return off
+		}
+		off = x.open
+		if i+1 < len(x.entries) {
+			off = int64(x.entries[i+1].Off)
+		}
+	}
+	return off
+}
+
+// A segment is one file of the log. Guarded by segmentLog.mu where it says so; the rest never changes.
+type segment struct {
+	path   string
+	serial uint64
+	first  uint64
+	start  int64  // of the first block: the length of the header
+	seed   uint32 // of its checksums
+	header *segmentHeader
+
+	segmentState // guarded by segmentLog.mu
+
+	gone   atomic.Bool // released: what a read of it returns means nothing
+	fileMu sync.Mutex
+	file   *os.File // opened when first needed; guarded by fileMu
+	closed bool     // guarded by fileMu
+}
+
+// A segmentState is what changes while a segment is active and when it is sealed.
+type segmentState struct {
+	end       uint64 // the seq after the last
+	size      int64  // of header and blocks; all of it is synced
+	allocated int64  // of disk, as far as we know
+	index     blockIndex
+	items     int64
+	bytes     int64 // of bodies
+	keys      int64 // items with an idempotency key
+	lastTime  int64
+	sealed    bool
+	keysFile  bool // its .keys is there and durable
+}
+
+// A Segment is a file of the log as an operator sees it: it covers the seqs First ≤ seq < End.
+type Segment struct {
+	Serial     uint64
+	First, End uint64
+	Bytes      int64 // of disk
+	Sealed     bool
+	Owed       bool // some queue still needs it
+	Rows       int  // rows that point into it
+}
+
+func segmentName(serial, first uint64) string { return fmt.Sprintf("%08d-%016d", serial, first) }
+
+func newSegment(dir string, h *segmentHeader, length int64) *segment {
+	return &segment{
+		path:   filepath.Join(dir, segmentName(h.Serial, h.First)+".log"),
+		serial: h.Serial,
+		first:  h.First,
+		start:  length,
+		seed:   segmentSeed(h.UUID, h.Serial),
+		header: h,
+		segmentState: segmentState{
+			end:      h.First,
+			size:     length,
+			lastTime: h.IDTime,
+			index:    blockIndex{open: length},
+		},
+	}
+}
+
+// open returns the file, which stays open until close.
+func (g *segment) open() (*os.File, error) {
+	g.fileMu.Lock()
+	defer g.fileMu.Unlock()
+	if g.closed {
+		return nil, os.ErrClosed
+	}
+	if g.file == nil {
+		f, err := os.OpenFile(g.path, os.O_RDWR, 0)
+		if err != nil {
+			return nil, err
+		}
+		g.file = f
+	}
+	return g.file, nil
+}
+
+func (g *segment) close() error {
+	g.fileMu.Lock()
+	defer g.fileMu.Unlock()
+	g.closed = true
+	if g.file == nil {
+		return nil
+	}
+	err := g.file.Close()
+	g.file = nil
+	return err
+}
+
+func (g *segment) keysPath() string { return g.path[:len(g.path)-len(".log")] + ".keys" }
+
+func (g *segment) damage(off int64, what error) error {
+	return &DamageError{Path: g.path, Offset: off, What: what.Error()}
+}
+
+// Segments returns the segments of the log, oldest first. Bytes is what they take of the disk.
+func (s *Store) Segments() []Segment {
+	lowest := s.queues.lowestCursor()
+	var out []Segment
+	for _, v := range s.log.views() {
+		rows := s.queues.owedBetween(v.seg.first, v.end)
+		owed := v.items > 0 && (lowest < v.end || rows > 0)
+		out = append(out, Segment{v.seg.serial, v.seg.first, v.end, v.allocated, v.sealed, owed, rows})
+	}
+	return out
+}
+
+// Free returns the serials of the sealed segments that nothing is owed from: every queue's durable cursor is past
+// them, and no row needs them.
+func (s *Store) Free() []uint64 {
+	var serials []uint64
+	for _, g := range s.Segments() {
+		if g.Sealed && !g.Owed {
+			serials = append(serials, g.Serial)
+		}
+	}
+	return serials
+}
