@@ -123,6 +123,7 @@ func (q *queues) durable(tx *bolt.Tx) error {
 	err := tx.Commit()
 	stats := tx.Stats()
 	q.written.Add(stats.GetPageAlloc() + page)
+	q.taken.Store(q.size())
 	switch {
 	case err == nil:
 		return nil

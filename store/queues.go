@@ -25,6 +25,7 @@ type queues struct {
 
 	given   atomic.Uint32 // highest queue number handed out
 	written atomic.Int64  // bytes of pages that commits wrote
+	taken   atomic.Int64  // allocated bytes of the file, as of the newest commit
 
 	writing sync.Mutex // held by who commits
 	ahead   int64      // disk is allocated up to here; guarded by writing
@@ -80,6 +81,7 @@ func openQueues(dir string) (*queues, error) {
 	if err := q.makeRoom(0); err != nil && !errors.Is(err, ErrFull) {
 		return nil, errors.Join(err, q.db.Close())
 	}
+	q.taken.Store(q.size())
 	return q, nil
 }
 
@@ -228,7 +230,7 @@ func (q *queues) queueTime() int64 {
 	return q.meta.QueueTime
 }
 
-// size is the disk that the file takes.
+// size is the disk that the file takes. It asks the system, which is too dear for every put.
 func (q *queues) size() int64 {
 	fi, err := os.Stat(q.path)
 	if err != nil {

@@ -144,7 +144,7 @@ func (s *Store) UUID() [16]byte { return s.uuid }
 
 // Usage returns the disk that the store takes.
 func (s *Store) Usage() Usage {
-	u := Usage{QueuesBytes: s.queues.size()}
+	u := Usage{QueuesBytes: s.queues.taken.Load()}
 	u.LogBytes, u.SpareBytes, u.Segments = s.log.usage()
 	return u
 }

@@ -28,7 +28,6 @@ type sink struct {
 	defect string
 	mu     sync.Mutex
 	closed bool
-	held   []byte
 }
 
 const secret = "hunter2-secret"

@@ -108,7 +108,9 @@ func TestEachStatusHasItsVerdict(t *testing.T) {
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	var followed bool
 	target := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { followed = true }))
-	s := serve(t, webhook.Options{}, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, target.URL, 307) })
+	s := serve(t, webhook.Options{}, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, target.URL, http.StatusTemporaryRedirect)
+	})
 	if got := verdict(s.Deliver(t.Context(), sinktest.Items("a"))); got != "unavailable" {
 		t.Errorf("a redirect is %s", got)
 	}
