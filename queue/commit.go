@@ -1,0 +1,256 @@
+// Step 3 of an item's life: it goes to the log with all that waits beside it, as one group commit.
+
+package queue
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"holdfast/store"
+)
+
+// A Pending is a request on its way to the log.
+type Pending struct {
+	queues *Queues
+	source string
+	join   *Join        // nil: the producer does not wait for it
+	items  []store.Item // those that are not duplicates
+	keys   []*seen      // by position in the request; nil: no item has a key
+	dups   []bool       // likewise: which are duplicates
+	bytes  int64        // about what the items take in the log
+
+	done     chan struct{} // closed when the rest is set
+	err      error
+	accepted Accepted
+}
+
+// Wait returns what became of the request: see Put. If ctx ends first it returns ErrUncertain; the request goes on. It is
+// called once.
+func (p *Pending) Wait(ctx context.Context) (Accepted, error) {
+	select {
+	case <-p.done:
+	default:
+		if err := p.await(ctx); err != nil {
+			if p.join != nil {
+				p.join.Close()
+			}
+			return Accepted{}, err
+		}
+	}
+	if p.err == nil && p.join != nil {
+		p.queues.follow(p)
+	}
+	return p.accepted, p.err
+}
+
+func (p *Pending) await(ctx context.Context) error {
+	select {
+	case <-p.done:
+	case <-p.queues.stopped:
+		select {
+		case <-p.done:
+		default: // it came too late for the committer: never appended
+			return ErrStopping
+		}
+	case <-ctx.Done():
+		return ErrUncertain
+	}
+	return nil
+}
+
+// duplicate reports whether the item at a position of the request was stored by an earlier one, or by an earlier item of
+// the same.
+func (p *Pending) duplicate(i int) bool { return p.dups != nil && p.dups[i] }
+
+func (p *Pending) hash(i int) *store.Dedupe {
+	if p.keys == nil || p.keys[i] == nil {
+		return nil
+	}
+	return &p.keys[i].hash
+}
+
+// maxCommit bounds the bytes of a group commit, and with them how long those that wait for the next one wait.
+const maxCommit = 4 << 20
+
+// commitLoop appends what waits until ctx ends; then it refuses what comes, and appends what had come. An error is fatal.
+func (q *Queues) commitLoop(ctx context.Context) error {
+	defer q.refuse()
+	g := group{limit: min(maxCommit, q.st.MaxGroup())}
+	for {
+		select {
+		case p := <-q.requests:
+			if q.o.CommitDelay > 0 {
+				q.linger(ctx)
+			}
+			if err := q.commitWaiting(&g, p); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			q.refuse()
+			return q.commitRest(&g)
+		}
+	}
+}
+
+// linger lets a group gather, to trade latency for flash wear.
+func (q *Queues) linger(ctx context.Context) {
+	t := time.NewTimer(q.o.CommitDelay)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// commitRest answers the requests that were handed over before the queue stopped.
+func (q *Queues) commitRest(g *group) error {
+	for {
+		select {
+		case p := <-q.requests:
+			if err := q.commitWaiting(g, p); err != nil {
+				return err
+			}
+		default:
+			return nil
+		}
+	}
+}
+
+// A group is the requests of one group commit, its slices used again.
+type group struct {
+	limit    int64
+	requests []*Pending
+	items    []store.Item
+	bytes    int64
+	grown    int64 // bytes appended since the keeper was told
+}
+
+// fits adds a request, unless the group has some and would grow beyond its limit.
+func (g *group) fits(p *Pending) bool {
+	if len(g.requests) > 0 && g.bytes+p.bytes > g.limit {
+		return false
+	}
+	g.requests, g.items, g.bytes = append(g.requests, p), append(g.items, p.items...), g.bytes+p.bytes
+	return true
+}
+
+func (g *group) reset() {
+	clear(g.requests)
+	clear(g.items)
+	g.requests, g.items, g.bytes = g.requests[:0], g.items[:0], 0
+}
+
+// commitWaiting commits first and all that waits behind it, in as many groups as it takes.
+func (q *Queues) commitWaiting(g *group, first *Pending) error {
+	for p := first; p != nil; {
+		g.reset()
+		for p != nil && g.fits(p) {
+			select {
+			case p = <-q.requests:
+			default:
+				p = nil
+			}
+		}
+		if err := q.commit(g); err != nil {
+			if p != nil {
+				q.answer(p, ErrUncertain)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// commit appends one group and answers its requests. Memory changes only after the append: if we were to crash before,
+// nobody was told anything; if right after, the items are there at the next start.
+func (q *Queues) commit(g *group) error {
+	if len(g.items) > 0 {
+		q.number(g.items)
+		g.number()
+		for _, p := range g.requests {
+			q.join.expect(p)
+		}
+		began := time.Now()
+		blocks, err := q.st.Append(g.items, q.clock.now(), nil)
+		q.room.appended(errors.Is(err, store.ErrFull))
+		if err != nil {
+			return q.uncommitted(g, err)
+		}
+		q.metrics.committed(g, time.Since(began))
+		q.fresh.add(blocks)
+		q.wakeFeeds()
+	}
+	for _, p := range g.requests {
+		q.dedupe.commit(p)
+		q.answer(p, nil)
+	}
+	if g.grown += g.bytes; g.grown > q.st.MaxGroup()/8 {
+		g.grown = 0
+		poke(q.keep)
+	}
+	return nil
+}
+
+// number gives the items their seqs and their time, which never goes back.
+func (q *Queues) number(items []store.Item) {
+	seq, ms := q.st.Next(), max(time.Now().UnixMilli(), q.st.IDTime())
+	for i := range items {
+		items[i].Seq, items[i].Time = seq+uint64(i), ms
+	}
+}
+
+// number tells the requests what their items got.
+func (g *group) number() {
+	n := 0
+	for _, p := range g.requests {
+		n += copy(p.items, g.items[n:n+len(p.items)])
+	}
+}
+
+// uncommitted answers a group that was not appended. A full disk stored nothing, and passes; what else happened is
+// uncertain, and fatal.
+func (q *Queues) uncommitted(g *group, err error) error {
+	answer, fatal := error(ErrUncertain), err
+	if errors.Is(err, store.ErrFull) {
+		answer, fatal = &FullError{Disk: true}, nil
+	}
+	for _, p := range g.requests {
+		if p.join != nil {
+			p.join.Close()
+		}
+		q.withdraw(p)
+		q.answer(p, answer)
+	}
+	return fatal
+}
+
+// answer ends a request.
+func (q *Queues) answer(p *Pending, err error) {
+	if p.err = err; err == nil {
+		p.accepted.Receipts = q.receipts(p)
+		p.accepted.Join = p.join
+		q.metrics.accepted(p)
+	}
+	close(p.done)
+}
+
+// receipts are what the producer is told, in the order of its request.
+func (q *Queues) receipts(p *Pending) []Receipt {
+	n := len(p.items)
+	if p.keys != nil {
+		n = len(p.keys)
+	}
+	out, next := make([]Receipt, n), 0
+	for i := range out {
+		if p.duplicate(i) {
+			s := p.keys[i]
+			out[i] = Receipt{ID: makeID(s.ms, s.seq, q.tag), Accepted: time.UnixMilli(s.ms), Duplicate: true}
+			continue
+		}
+		it := &p.items[next]
+		next++
+		out[i] = Receipt{ID: makeID(it.Time, it.Seq, q.tag), Accepted: time.UnixMilli(it.Time), RoutedTo: q.names(it.Mask)}
+	}
+	return out
+}

@@ -1,0 +1,183 @@
+package queue
+
+import (
+	"context"
+	"crypto/sha256"
+	"iter"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"holdfast/store"
+)
+
+// A dedupe knows the idempotency keys of the window, or the newest of them if there are more than the limit. A key is
+// claimed before its item is committed: until then, whoever brings it again waits. Safe for concurrent use.
+type dedupe struct {
+	window  time.Duration
+	limit   int
+	evicted atomic.Int64 // keys that had to go before their window was over
+
+	mu    sync.Mutex
+	known map[[16]byte]*seen // guarded by mu
+	order []*seen            // guarded by mu; committed ones, oldest first
+}
+
+// A seen is one key. Its id is set once its item is durable.
+type seen struct {
+	hash     store.Dedupe
+	seq      uint64
+	ms       int64
+	pending  *Pending // who commits it; nil: done
+	position int      // of its item in that request
+}
+
+func newDedupe(window time.Duration, limit int) *dedupe {
+	return &dedupe{window: window, limit: limit, known: map[[16]byte]*seen{}}
+}
+
+// load takes over the keys that the store still has.
+func (d *dedupe) load(keys iter.Seq[store.Key]) {
+	for k := range keys {
+		s := &seen{hash: k.Dedupe, seq: k.Seq, ms: k.Time}
+		d.known[k.Dedupe.Key] = s
+		d.order = append(d.order, s)
+		d.trim(s.ms)
+	}
+	d.evicted.Store(0) // they were counted when they went
+}
+
+// claim looks up the keys of a request: known ones become duplicates, new ones are claimed for p, all at once. A key that
+// another request is committing is waited for, while nothing is claimed.
+func (d *dedupe) claim(ctx context.Context, p *Pending, r Request, stopping <-chan struct{}) error {
+	hashes := hashesOf(r)
+	if hashes == nil {
+		return nil
+	}
+	p.keys, p.dups = make([]*seen, len(r.Items)), make([]bool, len(r.Items))
+	for {
+		other, err := d.try(p, r, hashes)
+		if other == nil {
+			return err
+		}
+		select {
+		case <-other.done:
+		case <-ctx.Done():
+			return ErrUncertain
+		case <-stopping:
+			return ErrStopping
+		}
+	}
+}
+
+// try claims all keys, or none and returns the request that is in the way.
+func (d *dedupe) try(p *Pending, r Request, hashes []*store.Dedupe) (inTheWay *Pending, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.trim(time.Now().UnixMilli())
+	for i, h := range hashes {
+		if h == nil {
+			continue
+		}
+		s := d.known[h.Key]
+		switch {
+		case s == nil:
+			s = &seen{hash: *h, pending: p, position: i}
+			d.known[h.Key] = s
+		case s.hash.Body != h.Body:
+			err = &MismatchError{i, r.Items[i].IdempotencyKey}
+		case s.pending != nil && s.pending != p:
+			inTheWay = s.pending
+		}
+		if err != nil || inTheWay != nil {
+			d.forget(p)
+			return inTheWay, err
+		}
+		p.keys[i], p.dups[i] = s, s.pending != p || s.position != i
+	}
+	return nil, nil
+}
+
+// commit makes the keys of a durable request known for good.
+func (d *dedupe) commit(p *Pending) {
+	if p.keys == nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	next := 0
+	for i, s := range p.keys {
+		if p.dups[i] {
+			continue
+		}
+		if s != nil {
+			s.seq, s.ms = p.items[next].Seq, p.items[next].Time
+			d.order = append(d.order, s)
+		}
+		next++
+	}
+	for _, s := range p.keys {
+		if s != nil && s.pending == p {
+			s.pending = nil
+		}
+	}
+	d.trim(0)
+}
+
+// abandon gives up the keys of a request that was not stored.
+func (d *dedupe) abandon(p *Pending) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.forget(p)
+}
+
+// forget drops what p has claimed. d.mu is held.
+func (d *dedupe) forget(p *Pending) {
+	for i, s := range p.keys {
+		if s != nil && s.pending == p {
+			delete(d.known, s.hash.Key)
+		}
+		p.keys[i] = nil
+	}
+}
+
+// trim drops what is beyond the limit, and what was before the window that ends now. d.mu is held.
+func (d *dedupe) trim(now int64) {
+	for len(d.order) > 0 {
+		s := d.order[0]
+		old := s.ms < now-d.window.Milliseconds()
+		if !old && len(d.order) <= d.limit {
+			return
+		}
+		if !old {
+			d.evicted.Add(1)
+		}
+		if d.known[s.hash.Key] == s {
+			delete(d.known, s.hash.Key)
+		}
+		d.order[0] = nil
+		d.order = d.order[1:]
+	}
+}
+
+// since is the time from which on keys are known.
+func (d *dedupe) since() int64 { return time.Now().Add(-d.window).UnixMilli() }
+
+// hashesOf is what is kept of the keys of a request; nil if it has none.
+func hashesOf(r Request) []*store.Dedupe {
+	var hashes []*store.Dedupe
+	for i := range r.Items {
+		it := &r.Items[i]
+		if it.IdempotencyKey == "" {
+			continue
+		}
+		if hashes == nil {
+			hashes = make([]*store.Dedupe, len(r.Items))
+		}
+		key := sha256.Sum256([]byte(strconv.Itoa(len(r.Scope)) + ":" + r.Scope + it.IdempotencyKey))
+		body := sha256.Sum256(it.Body)
+		hashes[i] = &store.Dedupe{Key: [16]byte(key[:16]), Body: [16]byte(body[:16])}
+	}
+	return hashes
+}

@@ -1,0 +1,35 @@
+// Package queue is holdfast's policy: it accepts items, hands them to each sink's lane, turns outcomes into durable
+// marks, and joins the acks. Bytes are package store's; concurrency towards the sinks is package dispatcher's.
+//
+// # Life
+//
+// Open reads where every queue stands, and starts nothing. Run owns the three goroutines that there are: the committer,
+// which alone appends to the log; the marker, which alone commits to queues.db; and the keeper, which makes the next
+// segment and seals the last. When Run's context ends they stop in that order, with all that was settled marked.
+//
+// # Durability
+//
+// A put is answered after one write and one fdatasync of the log, and memory changes only after that. What a lane
+// settles is marked lazily: a crash repeats at most what was not marked, with the same ids, and loses nothing. A waiting
+// producer is answered after the commit that holds the last mark of its item.
+//
+// # Errors
+//
+// There are four kinds. The caller's: InvalidError, TooLargeError, MismatchError, ErrNotFound, ErrReleased, ErrNoSink.
+// Not stored, safe to repeat: FullError, ErrStopping. Uncertain, repeat with the same idempotency key: ErrUncertain.
+// Fatal: Run returns a *store.FatalError, and only a restart heals.
+//
+// # Concurrency
+//
+// Everything is safe for concurrent use, but for Feed.Next, which one goroutine at a time calls. Each queue has a lock of
+// its own, which neither the committer nor another lane waits for; the bounds of sinks share one, held for a few
+// additions.
+//
+// # Decisions
+//
+// 2026-11-25: an item that no queue owes is stored without its body. It costs a few bytes, and its id, its key and its
+// state survive a restart like any other's.
+//
+// 2026-11-25: a delivery with a failed attempt becomes a row, with strict order too. The cursor may then pass it, its
+// budget survives a crash, and the feed, not the lane, holds what is behind it.
+package queue

@@ -1,0 +1,188 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"holdfast/store"
+)
+
+// An op is work on queues.db that the marker does between two mark commits, so that nothing is on its way meanwhile.
+type op struct {
+	do   func() error
+	done chan error
+}
+
+// retryMarks is how long the marker waits before it tries again on a full disk.
+const retryMarks = time.Second
+
+// markLoop alone commits to queues.db: what was settled, MarkDelay after the first of it, or at once if somebody waits or
+// much has gathered. It sleeps while nothing happens. When ctx ends it commits once more. An error is fatal.
+func (q *Queues) markLoop(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	timer.Stop()
+	armed := false
+	for {
+		var err error
+		select {
+		case <-q.dirty:
+			if !armed {
+				timer.Reset(q.o.MarkDelay)
+				armed = true
+			}
+			continue
+		case <-timer.C:
+			armed = false
+			err = q.mark()
+		case <-q.kick:
+			err = q.mark()
+		case o := <-q.ops:
+			err = q.operate(o)
+		case <-ctx.Done():
+			return q.lastMark()
+		}
+		if full := errors.Is(err, store.ErrFull); full {
+			q.stuck.Store(true)
+			timer.Reset(retryMarks)
+			armed, err = true, nil
+		} else if q.stuck.Swap(false) {
+			q.wakeFeeds()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// lastMark commits what is left when the queue stops. On a full disk it stays: a restart repeats it.
+func (q *Queues) lastMark() error {
+	err := q.mark()
+	if errors.Is(err, store.ErrFull) {
+		q.o.Log.Warn("marks are not written: the disk is full", "err", err)
+		return nil
+	}
+	return err
+}
+
+// operate does one op on a queues.db that shows everything up to now.
+func (q *Queues) operate(o op) error {
+	err := q.mark()
+	if err == nil {
+		err = o.do()
+	}
+	o.done <- err
+	if _, fatal := errorsAsFatal(err); fatal || errors.Is(err, store.ErrFull) {
+		return err
+	}
+	return nil
+}
+
+// exclusively has the marker do something.
+func (q *Queues) exclusively(ctx context.Context, do func() error) error {
+	o := op{do, make(chan error, 1)}
+	select {
+	case q.ops <- o:
+	case <-q.stopped:
+		return ErrStopping
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-o.done:
+		return err
+	case <-q.stopped:
+		return ErrUncertain
+	}
+}
+
+// mark makes durable what was settled until now, in one transaction over all queues, and then fires the acks that waited
+// for it. Those who asked before the books were collected are answered after; nobody is before.
+func (q *Queues) mark() error {
+	acks := q.join.ready()
+	q.unmarked.Store(0)
+	change := store.Change{QueueTime: q.clock.now()}
+	for _, s := range q.sinks {
+		c, dirty, err := s.queue.collect()
+		if err != nil {
+			return fmt.Errorf("sink %s: %w", s.Name, err)
+		}
+		if dirty {
+			change.Queues = append(change.Queues, c)
+		}
+	}
+	if len(change.Queues) > 0 || len(acks) > 0 || q.freed.pending() {
+		err := q.st.Commit(change)
+		for i := range change.Queues {
+			q.owners[change.Queues[i].Number].queue.committed(&change.Queues[i], err == nil)
+		}
+		if err != nil {
+			q.join.unready(acks)
+			return err
+		}
+	}
+	q.join.fire(acks, q.metrics)
+	return q.release()
+}
+
+// collect returns what a mark commit must write of a queue, and whether anything must.
+func (u *queue) collect() (c store.QueueChange, dirty bool, err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if _, err := u.peek(); err != nil { // a queue that nobody reads passes what is not its own, too
+		return c, false, err
+	}
+	c.Number, c.Cursor, c.Counts = u.number, u.cursor(), u.counts
+	if !u.books.dirty && c.Cursor == u.books.cursor {
+		return c, false, nil
+	}
+	c.Marks = u.out.marks()
+	for seq := range u.marked { // they stay marks until the cursor is past them, not only pos
+		if seq < c.Cursor {
+			delete(u.marked, seq)
+		} else {
+			c.Marks = append(c.Marks, seq)
+		}
+	}
+	slices.Sort(c.Marks)
+	for _, w := range u.rows.all {
+		if w.dirty {
+			c.Rows = append(c.Rows, w.Row)
+			w.dirty, w.stored = false, true
+		}
+	}
+	for _, dead := range u.books.dying {
+		c.Rows = append(c.Rows, dead)
+	}
+	for seq := range u.books.gone {
+		c.RowsGone = append(c.RowsGone, seq)
+	}
+	u.books.dirty = false
+	return c, true, nil
+}
+
+// committed forgets what has become durable; what did not is to be written again. What was settled since stays either way.
+func (u *queue) committed(c *store.QueueChange, durable bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !durable {
+		u.books.dirty = true
+		for i := range c.Rows {
+			if w := u.rows.all[c.Rows[i].Seq]; w != nil {
+				w.dirty = true
+			}
+		}
+		return
+	}
+	u.books.cursor = c.Cursor
+	for i := range c.Rows {
+		if c.Rows[i].State == store.RowDead {
+			delete(u.books.dying, c.Rows[i].Seq)
+		}
+	}
+	for _, seq := range c.RowsGone {
+		delete(u.books.gone, seq)
+	}
+}

@@ -1,0 +1,240 @@
+package queue
+
+import (
+	"context"
+	"encoding/binary"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"holdfast/store"
+)
+
+// A room knows whether there is place: on the disk for everybody, and for each sink that has a bound.
+//
+// The budget counts what is allocated, and keeps two segments of headroom for the next one and for evacuation; so it
+// is checked before a request is taken, not during its append. Safe for concurrent use.
+type room struct {
+	path     string
+	limit    int64 // 0: none
+	minFree  int64
+	used     func() store.Usage
+	diskFull atomic.Int64 // UnixNano of the last append that met a full disk; 0: the last one went well
+	looked   atomic.Int64 // UnixNano of the last look at the free space
+	free     atomic.Int64 // what it showed
+
+	mu    sync.Mutex
+	holds map[uint32]*hold // one per bounded sink; the map is fixed, the holds are guarded by mu
+	freed chan struct{}    // guarded by mu; closed and replaced when a bounded sink settles
+}
+
+// A hold is what waits for a bounded sink, with what is on its way to it.
+type hold struct {
+	sink string
+	Bounds
+	store.Tally
+}
+
+// retryFull is how long after an append met a full disk the next request may try again.
+const retryFull = time.Second
+
+func newRoom(st *store.Store, o Options) *room {
+	limit := o.MaxBytes
+	if limit > 0 {
+		limit = max(limit-4*st.MaxGroup(), limit/2)
+	}
+	return &room{path: st.Path(), limit: limit, minFree: o.MinFree, used: st.Usage, holds: map[uint32]*hold{}, freed: make(chan struct{})}
+}
+
+// bound makes a sink's bounds known, with what waits for it now. Only Open calls it.
+func (r *room) bound(s SinkOptions, queue uint32, waiting store.Tally) {
+	if s.Bounds.Items != nil || s.Bounds.Bytes != nil {
+		r.holds[queue] = &hold{s.Name, s.Bounds, waiting}
+	}
+}
+
+// budget refuses what the disk has no place for.
+func (r *room) budget(size int64) error {
+	if reason := r.full(size); reason != "" {
+		return &FullError{Disk: reason == diskFull}
+	}
+	return nil
+}
+
+// The reasons why nothing is accepted.
+const budgetFull, diskFull = "full", "disk_full"
+
+func (r *room) full(size int64) string {
+	if u := r.used(); r.limit > 0 && u.LogBytes+u.QueuesBytes+u.SpareBytes+size > r.limit {
+		return budgetFull
+	}
+	if at := r.diskFull.Load(); at != 0 && time.Since(time.Unix(0, at)) < retryFull {
+		return diskFull
+	}
+	if r.minFree > 0 && r.freeBytes()-size < r.minFree {
+		return diskFull
+	}
+	return ""
+}
+
+// freeBytes is the free space of the disk, looked at once a second at most.
+func (r *room) freeBytes() int64 {
+	now := time.Now().UnixNano()
+	if last := r.looked.Load(); now-last > int64(time.Second) && r.looked.CompareAndSwap(last, now) {
+		var fs unix.Statfs_t
+		if unix.Statfs(r.path, &fs) == nil {
+			r.free.Store(int64(fs.Bavail) * int64(fs.Bsize)) //nolint:unconvert // the types differ between platforms
+		}
+	}
+	return r.free.Load()
+}
+
+// appended notes whether the last append met a full disk.
+func (r *room) appended(full bool) {
+	if full {
+		r.diskFull.Store(time.Now().UnixNano())
+	} else if r.diskFull.Load() != 0 {
+		r.diskFull.Store(0)
+	}
+}
+
+// reserve turns routes into masks: it holds a place for each item in each bounded sink, drops the sinks that say so, and
+// waits for those that block. All items get their places at once, so that two requests cannot wait for each other.
+func (r *room) reserve(ctx context.Context, q *Queues, routes []*store.Mask, items []store.Item) ([]*store.Mask, error) {
+	if len(r.holds) == 0 {
+		return routes, nil
+	}
+	for {
+		r.mu.Lock()
+		dropped, full := r.fit(routes, items)
+		if full == nil {
+			masks := r.take(q.masks, routes, dropped, items)
+			r.mu.Unlock()
+			return masks, nil
+		}
+		freed := r.freed
+		r.mu.Unlock()
+		if full.never {
+			return nil, full.err
+		}
+		select {
+		case <-freed:
+		case <-ctx.Done():
+			return nil, full.err
+		case <-q.stopping:
+			return nil, ErrStopping
+		}
+	}
+}
+
+// A refusal is why a request does not fit now, or never will.
+type refusal struct {
+	err   error
+	never bool
+}
+
+// fit decides, per item, which sinks drop it; or says which one blocks the request. r.mu is held.
+func (r *room) fit(routes []*store.Mask, items []store.Item) ([][]uint32, *refusal) {
+	dropped := make([][]uint32, len(items))
+	extra := map[uint32]store.Tally{}
+	for i := range items {
+		for _, n := range routes[i].To {
+			h := r.holds[n]
+			if h == nil {
+				continue
+			}
+			sum := extra[n].Add(store.Tally{Items: 1, Bytes: int64(len(items[i].Body))})
+			switch {
+			case h.fits(h.Add(sum)):
+				extra[n] = sum
+			case h.OnFull == DropNewest:
+				dropped[i] = append(dropped[i], n)
+			case !h.fits(sum):
+				return nil, &refusal{&FullError{Sink: h.sink}, true}
+			default:
+				return nil, &refusal{&FullError{Sink: h.sink}, false}
+			}
+		}
+	}
+	return dropped, nil
+}
+
+func (h *hold) fits(t store.Tally) bool {
+	return (h.Bounds.Items == nil || t.Items <= *h.Bounds.Items) && (h.Bounds.Bytes == nil || t.Bytes <= *h.Bounds.Bytes)
+}
+
+// take holds the places that fit found. r.mu is held.
+func (r *room) take(masks *interner, routes []*store.Mask, dropped [][]uint32, items []store.Item) []*store.Mask {
+	out := make([]*store.Mask, len(items))
+	for i, route := range routes {
+		out[i] = route
+		if len(dropped[i]) > 0 {
+			to := slices.DeleteFunc(slices.Clone(route.To), func(n uint32) bool { return slices.Contains(dropped[i], n) })
+			out[i] = masks.intern(to, dropped[i])
+		}
+		for _, n := range out[i].To {
+			if h := r.holds[n]; h != nil {
+				h.Tally = h.Add(store.Tally{Items: 1, Bytes: int64(len(items[i].Body))})
+			}
+		}
+	}
+	return out
+}
+
+// unreserve gives back the places of items that were not stored.
+func (r *room) unreserve(items []store.Item) {
+	for i := range items {
+		for _, n := range items[i].Mask.To {
+			r.change(n, store.Tally{Items: -1, Bytes: -int64(len(items[i].Body))})
+		}
+	}
+}
+
+// change adds to what a bounded sink holds: negative when a delivery is settled, positive when one is requeued.
+func (r *room) change(queue uint32, by store.Tally) {
+	h := r.holds[queue]
+	if h == nil {
+		return
+	}
+	r.mu.Lock()
+	h.Tally = h.Add(by)
+	if by.Items < 0 {
+		close(r.freed)
+		r.freed = make(chan struct{})
+	}
+	r.mu.Unlock()
+}
+
+// An interner makes one mask of all equal ones, so that they can be told by their pointers. Safe for concurrent use.
+type interner struct {
+	mu    sync.Mutex
+	masks map[string]*store.Mask // guarded by mu
+}
+
+// maxMasks bounds the interner; beyond it, it starts anew, and equal masks may differ in their pointers.
+const maxMasks = 4096
+
+func newInterner() *interner { return &interner{masks: map[string]*store.Mask{}} }
+
+func (in *interner) intern(to, dropped []uint32) *store.Mask {
+	slices.Sort(to)
+	slices.Sort(dropped)
+	key := binary.AppendUvarint(nil, uint64(len(to)))
+	for _, n := range slices.Concat(to, dropped) {
+		key = binary.AppendUvarint(key, uint64(n))
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if m := in.masks[string(key)]; m != nil {
+		return m
+	}
+	if len(in.masks) == maxMasks {
+		clear(in.masks)
+	}
+	m := &store.Mask{To: to, Dropped: dropped}
+	in.masks[string(key)] = m
+	return m
+}
