@@ -1,0 +1,236 @@
+package dispatcher
+
+import (
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/google/uuid"
+
+	"holdfast/queue"
+)
+
+// attempt is one that did not simply succeed.
+type attempt struct {
+	deliveries []queue.Delivery
+	err        error
+	kind       result // if err is plain; cut if a stop came first
+	probe      bool
+	ended      time.Time
+}
+
+// arrived settles deliveries that the destination has.
+func (l *lane) arrived(deliveries []queue.Delivery) {
+	for _, d := range deliveries {
+		l.Feed.Settle(d, queue.Outcome{Kind: queue.Done})
+	}
+	l.delivered.Add(int64(len(deliveries)))
+	l.meters.count(delivered, len(deliveries))
+	if now := int(l.batch.Load()); now < l.Batch {
+		l.batch.Store(int32(min(2*now, l.Batch)))
+	}
+	if !l.calm.Load() {
+		l.judge(verdict{result: delivered}, time.Now())
+	}
+}
+
+// giveBack returns deliveries that were not attempted. probe: the breaker's was among them, or was never found.
+func (l *lane) giveBack(deliveries []queue.Delivery, probe bool) {
+	for _, d := range deliveries {
+		l.Feed.Return(d)
+	}
+	if !probe {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.breaker.withdrawn()
+	l.settled()
+}
+
+// conclude settles an attempt that failed, in whole or in part.
+func (l *lane) conclude(a attempt) {
+	if a.kind == cut {
+		l.meters.count(cut, len(a.deliveries))
+		l.giveBack(a.deliveries, a.probe)
+		return
+	}
+	each := split(a.err, len(a.deliveries))
+	v := a.verdict(each)
+	if each == nil && len(a.deliveries) > 1 && (v.plain() || v.result == permanent) {
+		l.halve(a)
+		return
+	}
+	if e, ok := errors.AsType[*panicError](a.err); ok {
+		l.report.panicked(e)
+	}
+	if v.result == gone && (l.Pause == nil || l.pauseFailed()) {
+		v.result = unavailable
+	}
+	l.settle(a, each, l.judge(v, a.ended))
+}
+
+// halve returns a batch that failed without saying which item it was, to be attempted in smaller ones until single items
+// answer for themselves.
+func (l *lane) halve(a attempt) {
+	l.batch.Store(int32(max(len(a.deliveries)/2, 1)))
+	l.report.halved(len(a.deliveries), a.err)
+	l.giveBack(a.deliveries, a.probe)
+}
+
+func (l *lane) pauseFailed() bool {
+	err := l.shift.pause()
+	if err != nil {
+		l.report.notPaused(err)
+	}
+	return err != nil
+}
+
+// verdict is what an attempt as a whole says of the destination.
+type verdict struct {
+	result
+	after time.Duration
+	id    uuid.UUID // of the first item that failed
+	err   error     // its error
+	probe bool
+}
+
+// verdict returns the worst that was said of the destination: gone, unavailable, or that it answered; a plain failure
+// only where nothing else was said.
+func (a *attempt) verdict(each []error) verdict {
+	v := verdict{id: a.deliveries[0].ID, err: a.err, probe: a.probe}
+	if each == nil {
+		v.result, v.after = classify(a.err, a.kind)
+		return v
+	}
+	v.err = nil
+	answered := false
+	for i, err := range each {
+		res, after := classify(err, a.kind)
+		if err != nil && (v.err == nil || res > v.result) {
+			v.result, v.after, v.id, v.err = res, after, a.deliveries[i].ID, err
+		}
+		answered = answered || err == nil || res == permanent
+	}
+	if answered && v.plain() {
+		v.result = delivered
+	}
+	return v
+}
+
+// judge tells the breaker, and notes what became of the lane.
+func (l *lane) judge(v verdict, now time.Time) ruling {
+	l.mu.Lock()
+	before, since, wasPaused := l.breaker.state, l.breaker.since, l.paused
+	spent := true
+	switch {
+	case v.result == unavailable:
+		l.breaker.unavailable(now, v.after, v.probe)
+	case v.plain():
+		spent = l.breaker.failed(now, v.id, v.probe)
+	default:
+		l.breaker.answered()
+		l.paused = v.result == gone
+		l.retryAt = time.Time{}
+	}
+	after, next := l.breaker.state, l.breaker.until
+	rule := ruling{spent: spent, delay: l.breaker.delay(now)}
+	l.settled()
+	l.mu.Unlock()
+	switch {
+	case v.result == gone && !wasPaused:
+		l.report.paused(v.err)
+	case before == closed && after != closed:
+		l.report.down(v.err, next)
+	case before != closed && after == closed:
+		l.report.up(now.Sub(since))
+	}
+	return rule
+}
+
+// settle hands back what the attempt means for each of its deliveries.
+func (l *lane) settle(a attempt, each []error, rule ruling) {
+	for i, d := range a.deliveries {
+		err := a.err
+		if each != nil {
+			err = each[i]
+		}
+		res, _ := classify(err, a.kind)
+		o := l.Retry.decide(res, err, d.Attempts, rule, rand.Float64())
+		l.note(res, d, o, a.ended)
+		l.Feed.Settle(d, o)
+	}
+}
+
+// note keeps the books of one delivery's outcome.
+func (l *lane) note(res result, d queue.Delivery, o queue.Outcome, now time.Time) {
+	l.meters.count(res, 1)
+	switch o.Kind {
+	case queue.Done:
+		l.delivered.Add(1)
+		return
+	case queue.Retry:
+		l.meters.retries.Inc()
+		l.report.retried(d, o)
+	case queue.Bury:
+		l.report.dead(d, o, now)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lastError, l.lastFailure = o.Err, now
+	if o.Kind == queue.Retry {
+		l.retryAt = now.Add(o.After)
+		l.settled()
+	}
+}
+
+// abandon leaves an attempt behind that ignores its deadline, or a stop.
+func (l *lane) abandon(w *worker) {
+	w.watch.Stop()
+	l.meters.abandoned.Inc()
+	l.mu.Lock()
+	l.hanging++
+	l.settled()
+	n := l.hanging
+	l.mu.Unlock()
+	if n == l.mayHang && !l.shift.cut() {
+		l.report.holds(n)
+	}
+	l.takeOver(w, errHangs, abandoned)
+}
+
+// abandonAll leaves behind what goes on a while after a stop has cut it short.
+func (l *lane) abandonAll() {
+	select {
+	case <-l.ended:
+		return
+	case <-time.After(l.grace):
+	}
+	l.mu.Lock()
+	var stuck []*worker
+	for w := range l.workers {
+		if w.phase.CompareAndSwap(trying, lost) {
+			stuck = append(stuck, w)
+		}
+	}
+	l.mu.Unlock()
+	if len(stuck) > 0 {
+		l.report.leftBehind(len(stuck))
+	}
+	for _, w := range stuck {
+		l.abandon(w)
+	}
+	<-l.ended
+}
+
+// takeOver does what a lost worker cannot: it settles the attempt, returns the rest of the run, and has the place taken
+// by another.
+func (l *lane) takeOver(w *worker, err error, kind result) {
+	if l.shift.cut() {
+		kind = cut
+	}
+	l.inFlight.Add(int64(w.at - w.end))
+	l.conclude(attempt{deliveries: w.taken[w.at:w.end], err: err, kind: kind, probe: w.probe, ended: time.Now()})
+	l.giveBack(w.taken[w.end:], false)
+	l.replace(w)
+}
