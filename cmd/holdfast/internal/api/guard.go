@@ -1,0 +1,48 @@
+package api
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// hostAllowed keeps web pages out whose name was made to resolve to loopback. It looks at the Host of connections that
+// came over loopback; unix sockets cannot be reached by a browser.
+func (s *Server) hostAllowed(r *http.Request) bool {
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	tcp, ok := local.(*net.TCPAddr)
+	if !ok || !tcp.IP.IsLoopback() {
+		return true
+	}
+	host := bareHost(r.Host)
+	if s.hosts[host] {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && tcp.IP.Equal(net.IP(ip.AsSlice()))
+}
+
+// bareHost is a Host without port and brackets, in lower case.
+func bareHost(host string) string {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	return strings.ToLower(strings.Trim(host, "[]"))
+}
+
+// within sets one of a connection's deadlines. What has no deadlines, as in a test, needs none.
+func within(d time.Duration, set func(time.Time) error) { _ = set(time.Now().Add(d)) }
+
+func stack() string { return string(debug.Stack()) }
+
+// quote makes a client's text fit for a message.
+func quote(s string) string {
+	if len(s) > 64 {
+		s = s[:64]
+	}
+	return strconv.QuoteToASCII(s)
+}

@@ -1,0 +1,220 @@
+package api
+
+import (
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// A format is how items stand in a body.
+type format int
+
+const (
+	single    format = iota // the body is one item
+	lines                   // each line is an item
+	envelopes               // each line is an envelope of an item
+)
+
+// A head is what a request's headers say of the items in its body.
+type head struct {
+	format      format
+	contentType string            // of a single item
+	attrs       map[string]string // without content-type
+	key         string
+	idempotency string
+	wait        time.Duration // how long the producer waits for the sinks; 0: it does not
+}
+
+// waitSeconds is wait as the headers have it.
+func (d *head) waitSeconds() string { return strconv.Itoa(int(d.wait / time.Second)) }
+
+// parseHead reads the headers of a request that brings items. It refuses what it does not know of holdfast's own.
+func parseHead(h http.Header) (head, error) {
+	var d head
+	if err := d.media(h); err != nil {
+		return d, err
+	}
+	if err := d.describe(h); err != nil {
+		return d, err
+	}
+	var err error
+	if d.idempotency, err = idempotencyKey(h); err != nil {
+		return d, err
+	}
+	if d.idempotency != "" && d.format != single {
+		return d, invalid(0, "Idempotency-Key", "it names one item, and this format has several: use envelopes with an idempotency_key each")
+	}
+	d.wait, err = preferredWait(h)
+	return d, err
+}
+
+// media reads what the body is.
+func (d *head) media(h http.Header) error {
+	if enc := h.Values("Content-Encoding"); len(enc) > 1 || len(enc) == 1 && !strings.EqualFold(enc[0], "identity") {
+		return located(Unsupported, 0, "Content-Encoding", quote(strings.Join(enc, ", "))+" is not supported, send the body as it is")
+	}
+	ct, err := one(h, "Content-Type")
+	if err != nil {
+		return err
+	}
+	media, _, _ := strings.Cut(ct, ";")
+	media = strings.ToLower(strings.TrimSpace(media))
+	if strings.HasPrefix(media, "application/cloudevents") || h.Get("Ce-Specversion") != "" {
+		return located(Unsupported, 0, "Content-Type", "CloudEvents are not supported yet")
+	}
+	switch media {
+	case "application/x-ndjson", "application/jsonl":
+		d.format = lines
+	case "application/vnd.holdfast.items+ndjson":
+		d.format = envelopes
+	case "":
+		d.contentType = "application/octet-stream"
+	default:
+		d.contentType = ct
+	}
+	return nil
+}
+
+// The prefixes of holdfast's headers, in the form that net/http gives them.
+const prefix, attrPrefix = "Holdfast-", "Holdfast-Attr-"
+
+// describe reads the headers that become the items' key and attributes.
+func (d *head) describe(h http.Header) error {
+	d.attrs = map[string]string{}
+	for name := range h {
+		if !strings.HasPrefix(name, prefix) {
+			continue
+		}
+		v, err := one(h, name)
+		if err != nil {
+			return err
+		}
+		switch attr, isAttr := strings.CutPrefix(name, attrPrefix); {
+		case name == "Holdfast-Key":
+			d.key = v
+		case name == "Holdfast-Type":
+			d.attrs["type"] = v
+		case name == "Holdfast-Source":
+			d.attrs["source"] = v
+		case name == "Holdfast-Ttl" || name == "Holdfast-Not-Before":
+			return invalid(0, name, "it is not supported yet")
+		case !isAttr:
+			return invalid(0, name, "there is no such header")
+		default:
+			attr = strings.ToLower(attr)
+			if why := badAttr(attr); why != "" {
+				return invalid(0, name, "%s", why)
+			}
+			d.attrs[attr] = v
+		}
+	}
+	if tp := h["Traceparent"]; len(tp) == 1 && isTraceparent(tp[0]) && d.attrs["traceparent"] == "" {
+		d.attrs["traceparent"] = tp[0]
+	}
+	for name, v := range d.attrs {
+		if v == "" {
+			delete(d.attrs, name)
+		}
+	}
+	return nil
+}
+
+// one is the value of a header that may be there once, and is text.
+func one(h http.Header, name string) (string, error) {
+	v := h.Values(name)
+	switch {
+	case len(v) == 0:
+		return "", nil
+	case len(v) > 1:
+		return "", invalid(0, name, "it is given %d times", len(v))
+	case !utf8.ValidString(v[0]):
+		return "", invalid(0, name, "it is not UTF-8")
+	}
+	return v[0], nil
+}
+
+// badAttr says what is wrong with the name of an attribute, nothing if it may be used.
+func badAttr(name string) string {
+	if name == "type" || name == "source" {
+		return name + " is no attribute to be set here: it has a place of its own"
+	}
+	if len(name) < 1 || len(name) > 64 {
+		return "an attribute's name has 1 to 64 characters"
+	}
+	for _, c := range []byte(name) {
+		if (c < 'a' || 'z' < c) && (c < '0' || '9' < c) {
+			return "an attribute's name has only the characters a-z and 0-9"
+		}
+	}
+	return ""
+}
+
+// traceparent is what W3C Trace Context, section 3.2, calls valid; what is not is to be ignored.
+var traceparent = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?$`)
+
+func isTraceparent(s string) bool {
+	return len(s) <= 512 && utf8.ValidString(s) && traceparent.MatchString(s)
+}
+
+// idempotencyKey reads the Idempotency-Key: a string of RFC 8941, or the same characters without the quotes.
+func idempotencyKey(h http.Header) (string, error) {
+	const name = "Idempotency-Key"
+	if _, given := h[name]; !given {
+		return "", nil
+	}
+	v, err := one(h, name)
+	if err != nil {
+		return "", err
+	}
+	if inner, quoted := strings.CutPrefix(v, `"`); quoted {
+		if v, quoted = unquote(inner); !quoted {
+			return "", invalid(0, name, "its quotes do not match")
+		}
+	}
+	if v == "" {
+		return "", invalid(0, name, "it is empty")
+	}
+	return v, nil
+}
+
+// unquote reads what follows an opening quote, up to the closing one, which must be the end.
+func unquote(s string) (string, bool) {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '"':
+			return b.String(), i == len(s)-1
+		case '\\':
+			if i++; i == len(s) || s[i] != '"' && s[i] != '\\' {
+				return "", false
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return "", false
+}
+
+// maxWait bounds Prefer: wait.
+const maxWait = 300
+
+// preferredWait reads wait of the Prefer header, RFC 7240; other preferences are none of ours.
+func preferredWait(h http.Header) (time.Duration, error) {
+	for _, v := range h.Values("Prefer") {
+		for pref := range strings.SplitSeq(v, ",") {
+			pref, _, _ = strings.Cut(pref, ";")
+			name, n, _ := strings.Cut(pref, "=")
+			if !strings.EqualFold(strings.TrimSpace(name), "wait") {
+				continue
+			}
+			s, err := strconv.Atoi(strings.Trim(strings.TrimSpace(n), `"`))
+			if err != nil || s < 1 || s > maxWait {
+				return 0, invalid(0, "Prefer", "wait is a number of seconds from 1 to %d", maxWait)
+			}
+			return time.Duration(s) * time.Second, nil
+		}
+	}
+	return 0, nil
+}

@@ -1,0 +1,75 @@
+// Step 1 of an item's life: a producer hands it over, and it is read whole.
+
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"holdfast/queue"
+)
+
+// scope owns the idempotency keys of all producers while there are no tokens to tell them apart.
+const scope = "http"
+
+// postItems accepts the items of one body, all or none.
+func (s *Server) postItems(w http.ResponseWriter, r *http.Request) {
+	d, in, err := s.readItems(w, r)
+	if err != nil {
+		s.reject(w, r, err)
+		return
+	}
+	accepted, err := s.put(r.Context(), queue.Request{Scope: scope, Source: sourceHTTP, Items: in.items, Join: d.wait > 0})
+	if err != nil {
+		s.reject(w, r, locate(err, in.lines))
+		return
+	}
+	if accepted.Join != nil {
+		defer accepted.Join.Close()
+	}
+	if d.format == single {
+		rec := &accepted.Receipts[0]
+		w.Header().Set("Location", "/v1/items/"+rec.ID.String())
+		if rec.Duplicate {
+			w.Header().Set("Idempotent-Replayed", "true")
+		}
+	}
+	if d.wait > 0 {
+		s.answerStates(w, r, d, accepted)
+		return
+	}
+	s.answerReceipts(w, d, accepted.Receipts)
+}
+
+// reject answers a request whose items were refused, and counts it. A client that left is not refused; net/http counts
+// one among those that took too long for its body.
+func (s *Server) reject(w http.ResponseWriter, r *http.Request, err error) {
+	p := s.problem(err)
+	if r.Context().Err() == nil || p.Code == Timeout {
+		s.metrics.reject(sourceHTTP, p)
+	}
+	s.refuse(w, p)
+}
+
+// put hands a request to the queue and waits until it is durable. The wait for room is bounded by Options.BlockTimeout
+// and ends when the client leaves; the wait for the disk is bounded by Options.AcceptTimeout alone, for what is on its
+// way to the log goes on.
+func (s *Server) put(ctx context.Context, r queue.Request) (Accepted, error) {
+	if s.stopping() {
+		return Accepted{}, queue.ErrStopping
+	}
+	room, cancel := context.WithTimeout(ctx, s.o.BlockTimeout)
+	p, err := s.q.Submit(room, r)
+	cancel()
+	if err != nil {
+		return Accepted{}, err
+	}
+	return s.accepted(ctx, p)
+}
+
+// accepted waits for what became of a request that was submitted.
+func (s *Server) accepted(ctx context.Context, p Pending) (Accepted, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.o.AcceptTimeout)
+	defer cancel()
+	return p.Wait(ctx)
+}

@@ -1,0 +1,181 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// A Server answers the API's requests.
+type Server struct {
+	q       Queue
+	o       Options
+	mux     *http.ServeMux
+	origin  *http.CrossOriginProtection
+	hosts   map[string]bool
+	metrics *metrics
+	started time.Time
+}
+
+// New returns a Server over q. Errors: a negative limit, or a metric that is registered already.
+func New(q Queue, o Options) (*Server, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{q: q, o: o, mux: http.NewServeMux(), origin: http.NewCrossOriginProtection(), hosts: map[string]bool{}, metrics: newMetrics(), started: time.Now()}
+	for _, h := range append([]string{"localhost", "127.0.0.1", "::1"}, o.Hosts...) {
+		s.hosts[bareHost(h)] = true
+	}
+	if o.Registerer != nil {
+		if err := o.Registerer.Register(s.metrics.rejected); err != nil {
+			return nil, err
+		}
+	}
+	s.routes()
+	return s, nil
+}
+
+// HTTP returns a server of net/http with the limits that the API counts on: it speaks HTTP/1.1, and only needs listeners.
+// On a stop, close Options.Stopping before its Shutdown: streams and waiting requests end by that.
+func (s *Server) HTTP() *http.Server {
+	return &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug),
+	}
+}
+
+type methods map[string]http.HandlerFunc
+
+func (s *Server) routes() {
+	s.route("/", nil)
+	s.route("/v1/items", methods{"POST": s.postItems})
+	s.route("/v1/stream", methods{"POST": s.postStream})
+	s.route("/v1/items/{id}", methods{"GET": s.getItem})
+	s.route("/v1/items/{id}/body", methods{"GET": s.getBody})
+	s.route("/v1/sinks", methods{"GET": s.getSinks})
+	s.route("/v1/sinks/{sink}", methods{"GET": s.getSink})
+	s.route("/v1/sinks/{sink}/pause", methods{"POST": s.operate(s.q.Pause)})
+	s.route("/v1/sinks/{sink}/resume", methods{"POST": s.operate(s.q.Resume)})
+	s.route("/v1/dead", methods{"GET": s.getDead})
+	s.route("/v1/dead/{sink}/{id}", methods{"GET": s.getDeadLetter, "DELETE": s.deleteDeadLetter})
+	s.route("/v1/dead/requeue", methods{"POST": s.filtered(s.q.Requeue)})
+	s.route("/v1/dead/purge", methods{"POST": s.filtered(s.q.Purge)})
+	s.route("/v1/status", methods{"GET": s.getStatus})
+	s.route("/healthz", methods{"GET": s.getHealth})
+	s.route("/readyz", methods{"GET": s.getReady})
+	if s.o.Gatherer != nil {
+		s.route("/metrics", methods{"GET": promhttp.HandlerFor(s.o.Gatherer, promhttp.HandlerOpts{EnableOpenMetrics: true}).ServeHTTP})
+	}
+}
+
+// route serves a path by method; HEAD is what GET answers without its body. A path without methods does not exist.
+func (s *Server) route(path string, by methods) {
+	allow := slices.Sorted(maps.Keys(by))
+	if by["GET"] != nil {
+		by["HEAD"] = by["GET"]
+		allow = append(allow, "HEAD")
+	}
+	s.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+		h := by[r.Method]
+		switch {
+		case h != nil:
+			h(w, r)
+		case by == nil:
+			s.refuse(w, &Problem{Code: NotFound, Detail: "there is nothing at " + r.URL.Path})
+		default:
+			w.Header().Set("Allow", strings.Join(allow, ", "))
+			s.refuse(w, &Problem{Code: MethodNotAllowed, Detail: r.URL.Path + " takes " + strings.Join(allow, ", ")})
+		}
+	})
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	t := &tracked{ResponseWriter: w}
+	defer s.recovered(t, r)
+	within(time.Minute, http.NewResponseController(w).SetWriteDeadline)
+	if !s.hostAllowed(r) {
+		s.refuse(t, &Problem{Code: Misdirected, Detail: "the Host " + quote(r.Host) + " is not one of this server's; server.hosts adds some"})
+		return
+	}
+	if err := s.origin.Check(r); err != nil {
+		s.refuse(t, &Problem{Code: CrossOrigin, Detail: "a page of another origin may not do this: " + err.Error()})
+		return
+	}
+	s.mux.ServeHTTP(t, r)
+}
+
+// A tracked response knows whether it has begun.
+type tracked struct {
+	http.ResponseWriter
+	begun bool
+}
+
+func (t *tracked) Unwrap() http.ResponseWriter { return t.ResponseWriter }
+
+func (t *tracked) WriteHeader(status int) {
+	t.begun = t.begun || status >= 200
+	t.ResponseWriter.WriteHeader(status)
+}
+
+func (t *tracked) Write(b []byte) (int, error) {
+	t.begun = true
+	return t.ResponseWriter.Write(b)
+}
+
+// recovered answers a request whose handler panicked. An answer that has begun is cut off, so that nobody takes a part
+// for the whole.
+func (s *Server) recovered(t *tracked, r *http.Request) {
+	switch p := recover(); {
+	case p == nil:
+		return
+	case p == any(http.ErrAbortHandler):
+		panic(p)
+	default:
+		s.o.Log.Error("panic while answering", "method", r.Method, "route", r.Pattern, "err", p, "stack", stack())
+	}
+	if t.begun {
+		panic(http.ErrAbortHandler)
+	}
+	t.Header().Set("Connection", "close")
+	s.refuse(t, &Problem{Code: Internal, Detail: "the service made a mistake; its log has the details"})
+}
+
+// untilStop is ctx, cancelled too when the service begins to stop. cancel ends the goroutine that watches.
+func (s *Server) untilStop(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	if s.o.Stopping != nil {
+		go func() {
+			select {
+			case <-s.o.Stopping:
+				cancel(errStop)
+			case <-ctx.Done():
+			}
+		}()
+	}
+	return ctx, func() { cancel(nil) }
+}
+
+// errStop is why a context ended that untilStop made.
+var errStop = errors.New("the service stops")
+
+// stopping reports whether the service has begun to stop.
+func (s *Server) stopping() bool {
+	select {
+	case <-s.o.Stopping:
+		return true
+	default:
+		return false
+	}
+}

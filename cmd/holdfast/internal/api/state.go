@@ -1,0 +1,145 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"net/http"
+	"strconv"
+
+	"github.com/google/uuid"
+
+	"holdfast/queue"
+)
+
+// An itemState is an item with what became of it, per sink.
+type itemState struct {
+	ID          uuid.UUID         `json:"id"`
+	Accepted    string            `json:"accepted"`
+	State       string            `json:"state"` // pending, complete
+	Size        int               `json:"size"`
+	Type        string            `json:"type,omitempty"`
+	Source      string            `json:"source,omitempty"`
+	Key         string            `json:"key,omitempty"`
+	ContentType string            `json:"content_type,omitempty"`
+	Attrs       map[string]string `json:"attrs"`
+	Sinks       []progress        `json:"sinks"`
+}
+
+type progress struct {
+	Sink        string `json:"sink"`
+	State       string `json:"state"`
+	Attempts    int    `json:"attempts"`
+	NextAttempt string `json:"next_attempt,omitempty"`
+	LastError   string `json:"last_error,omitempty"`
+}
+
+func newItemState(st queue.ItemState) itemState {
+	out := itemState{
+		ID: st.ID, Accepted: when(st.Accepted), State: "pending", Size: st.Size, Key: st.Key,
+		Type: st.Attrs.Get("type"), Source: st.Attrs.Get("source"), ContentType: st.Attrs.Get("content-type"),
+		Attrs: ownAttrs(st.Attrs.All()), Sinks: []progress{},
+	}
+	if st.Complete {
+		out.State = "complete"
+	}
+	for _, p := range st.Sinks {
+		out.Sinks = append(out.Sinks, progress{p.Sink, p.State, p.Attempts, when(p.Next), p.LastError})
+	}
+	return out
+}
+
+// ownAttrs are the attributes that have no place of their own in the API's shapes.
+func ownAttrs(all iter.Seq2[string, string]) map[string]string {
+	own := map[string]string{}
+	for name, v := range all {
+		if name != "type" && name != "source" && name != "content-type" {
+			own[name] = v
+		}
+	}
+	return own
+}
+
+// stateOf is the state of an item that was accepted. One that went already has nothing left to tell: it is complete.
+func (s *Server) stateOf(r *queue.Receipt) (itemState, error) {
+	st, err := s.q.State(r.ID)
+	if errors.Is(err, queue.ErrReleased) {
+		st, err = queue.ItemState{ID: r.ID, Accepted: r.Accepted, Complete: true}, nil
+	}
+	return newItemState(st), err
+}
+
+// answerStates waits for the sinks, as long as the producer asked and at most until the service stops, and answers how
+// far each item is: 200 if all are complete, 202 if not.
+func (s *Server) answerStates(w http.ResponseWriter, r *http.Request, d head, accepted Accepted) {
+	ctx, cancel := s.untilStop(r.Context())
+	defer cancel()
+	if accepted.Join != nil {
+		ctx, stop := context.WithTimeout(ctx, d.wait)
+		defer stop()
+		_ = accepted.Join.Wait(ctx) // the states tell
+	}
+	status := http.StatusOK
+	states := make([]itemState, len(accepted.Receipts))
+	for i := range accepted.Receipts {
+		st, err := s.stateOf(&accepted.Receipts[i])
+		if err != nil {
+			s.refuse(w, err)
+			return
+		}
+		if states[i] = st; st.State != "complete" {
+			status = http.StatusAccepted
+		}
+	}
+	w.Header().Set("Preference-Applied", "wait="+d.waitSeconds())
+	if d.format == single {
+		s.answerJSON(w, status, states[0])
+		return
+	}
+	s.answerJSON(w, status, map[string]any{"items": states})
+}
+
+// getItem shows an item's state.
+func (s *Server) getItem(w http.ResponseWriter, r *http.Request) {
+	id, err := pathID(r)
+	if err != nil {
+		s.refuse(w, err)
+		return
+	}
+	st, err := s.q.State(id)
+	if err != nil {
+		s.refuse(w, err)
+		return
+	}
+	s.answerJSON(w, http.StatusOK, newItemState(st))
+}
+
+// getBody sends an item's bytes, as a download that no browser looks into.
+func (s *Server) getBody(w http.ResponseWriter, r *http.Request) {
+	id, err := pathID(r)
+	if err != nil {
+		s.refuse(w, err)
+		return
+	}
+	it, err := s.q.Item(id)
+	if err != nil {
+		s.refuse(w, err)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("Content-Disposition", `attachment; filename="`+id.String()+`"`)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Length", strconv.Itoa(len(it.Body)))
+	_, _ = w.Write(it.Body)
+}
+
+// pathID is the id in the request's path. What is no id belongs to no item.
+func pathID(r *http.Request) (uuid.UUID, error) {
+	id, err := uuid.Parse(r.PathValue("id"))
+	if err != nil || len(r.PathValue("id")) != 36 {
+		return id, &Problem{Code: NotFound, Detail: quote(r.PathValue("id")) + " is no item's id"}
+	}
+	return id, nil
+}

@@ -1,0 +1,153 @@
+package api
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"holdfast/cmd/holdfast/internal/source/ndjson"
+	"holdfast/queue"
+)
+
+// What a stream may have under way. The reader waits while it has more; so does then the producer.
+const (
+	streamLines = 1024
+	streamBytes = 4 << 20
+)
+
+// lastWords is how long a stream that ends may take to get rid of its answers.
+const lastWords = 5 * time.Second
+
+// A stream is one connection that brings a request with each line and takes an answer for each. The reader submits
+// lines, the writer waits for them in their order:
+//
+//	body ─▶ reader ─▶ queue.Submit ─▶ answers ─▶ writer ─▶ Pending.Wait ─▶ response
+//
+// The writer is the handler's goroutine. Whichever ends first cancels ctx, and that wakes the other.
+type stream struct {
+	s      *Server
+	head   head
+	ctx    context.Context // of this connection; ends when the client is gone, an answer cannot be sent, or the service stops
+	cancel context.CancelFunc
+	rc     *http.ResponseController
+	w      http.ResponseWriter
+
+	lines   *ndjson.Reader // the reader's
+	answers chan answer    // the reader closes it
+	bytes   atomic.Int64   // of the bodies under way
+	freed   chan struct{}  // holds one message when bytes has sunk
+
+	enc       encoder         // the writer's, as what follows
+	ended     context.Context // has ended: to ask a Pending or a Join whether it is ready
+	out       []byte          // not written yet
+	unflushed bool
+	err       error // of a write: nobody reads the answers any more
+}
+
+// An answer is what a line will be answered with.
+type answer struct {
+	line    int
+	pending Pending       // nil: refused already
+	request queue.Request // to be submitted again if the disk was full
+	err     error
+	until   time.Time // of the wait for the sinks; zero: none
+}
+
+// postStream accepts each line for itself, and answers each in order, as soon as it is durable.
+func (s *Server) postStream(w http.ResponseWriter, r *http.Request) {
+	d, err := parseHead(r.Header)
+	if err == nil {
+		err = d.perLine()
+	}
+	if err == nil {
+		err = s.expected(r, r.ContentLength, "")
+	}
+	if err != nil {
+		p := s.problem(err)
+		s.metrics.reject(sourceStream, p)
+		s.refuse(w, p)
+		return
+	}
+	ctx, cancel := s.untilStop(r.Context())
+	defer cancel()
+	ended, end := context.WithCancel(ctx)
+	end()
+	st := &stream{
+		s: s, head: d, ctx: ctx, cancel: cancel, w: w, rc: http.NewResponseController(w),
+		answers: make(chan answer, streamLines), freed: make(chan struct{}, 1), ended: ended,
+	}
+	st.lines = ndjson.NewReader(bodyOf{st, r.Body}, s.lineLimit(&d))
+	st.run(r)
+}
+
+// perLine makes the head one of a stream, whose lines are items whatever the body is called; but it must not be called
+// something that is one item.
+func (d *head) perLine() error {
+	if d.format != single {
+		return nil
+	}
+	if media, _, _ := strings.Cut(d.contentType, ";"); d.contentType != "application/octet-stream" && !strings.EqualFold(strings.TrimSpace(media), "text/plain") {
+		return located(Unsupported, 0, "Content-Type", quote(d.contentType)+" has no lines: send application/x-ndjson or application/vnd.holdfast.items+ndjson")
+	}
+	if d.idempotency != "" {
+		return invalid(0, "Idempotency-Key", "it names one item, and a stream has several: use envelopes with an idempotency_key each")
+	}
+	d.format = lines
+	return nil
+}
+
+// run serves the stream until both directions have ended. The head goes out before the first line is read.
+func (st *stream) run(r *http.Request) {
+	if err := st.rc.EnableFullDuplex(); err != nil {
+		st.s.refuse(st.w, err)
+		return
+	}
+	if strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
+		st.w.WriteHeader(http.StatusContinue)
+	}
+	h := st.w.Header()
+	h.Set("Content-Type", "application/x-ndjson")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if st.head.wait > 0 {
+		h.Set("Preference-Applied", "wait="+st.head.waitSeconds())
+	}
+	st.w.WriteHeader(http.StatusOK)
+	st.unflushed = true
+	st.flush()
+	defer context.AfterFunc(st.ctx, func() {
+		_ = st.rc.SetReadDeadline(time.Unix(1, 0))
+		within(lastWords, st.rc.SetWriteDeadline)
+	})()
+	var reader sync.WaitGroup
+	reader.Go(st.read)
+	st.write()
+	st.cancel()
+	reader.Wait()
+	// net/http still sends the end of the answers, and reads what the client sends for a moment, so that they are not lost
+	// in a reset.
+	within(lastWords, st.rc.SetWriteDeadline)
+	within(time.Second, st.rc.SetReadDeadline)
+}
+
+// bodyOf is a stream's body: each read may last Options.StreamIdle, and ends with the stream's context.
+type bodyOf struct {
+	*stream
+	body io.Reader
+}
+
+func (b bodyOf) Read(p []byte) (int, error) {
+	within(b.s.o.StreamIdle, b.rc.SetReadDeadline)
+	if err := context.Cause(b.ctx); err != nil { // after the deadline, which else would undo the one that ends a read
+		return 0, err
+	}
+	n, err := b.body.Read(p)
+	if err != nil && context.Cause(b.ctx) == errStop {
+		err = errStop // not the deadline that it set
+	}
+	return n, err
+}
