@@ -1,0 +1,284 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/oklog/run"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+
+	"holdfast/cmd/holdfast/internal/api"
+	"holdfast/cmd/holdfast/internal/cli"
+	"holdfast/cmd/holdfast/internal/config"
+	"holdfast/dispatcher"
+	"holdfast/queue"
+	"holdfast/recovery"
+	"holdfast/sinks"
+	"holdfast/store"
+)
+
+// systemConfig is read where no other configuration is named, if it is there.
+const systemConfig = "/etc/holdfast/holdfast.yaml"
+
+type serveFlags struct {
+	config, listen, data string
+	stdin                bool
+}
+
+func serveCommand(streams cli.Streams) *cobra.Command {
+	var f serveFlags
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the service",
+		Long: "Run the service. Without a configuration it listens on 127.0.0.1:8080, delivers to standard output,\n" +
+			"and keeps its data in $STATE_DIRECTORY or ./holdfast-data.",
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return serve(c.Context(), f, streams) },
+	}
+	c.Flags().StringVar(&f.config, "config", "", "configuration `FILE` (HOLDFAST_CONFIG; default "+systemConfig+" if it is there)")
+	c.Flags().StringVar(&f.listen, "listen", "", "listen on `HOST:PORT` in place of the configured address")
+	c.Flags().StringVar(&f.data, "data", "", "keep data in `DIR` in place of the configured directory")
+	c.Flags().BoolVar(&f.stdin, "stdin", false, "take each line of standard input as an item; at its end deliver everything and exit")
+	return c
+}
+
+// load is the configuration with the flags on top of it.
+func (f serveFlags) load() (*config.Config, error) {
+	path := cmp.Or(f.config, os.Getenv("HOLDFAST_CONFIG"))
+	if path == "" {
+		if _, err := os.Stat(systemConfig); err == nil {
+			path = systemConfig
+		}
+	}
+	cfg, err := loadConfig(path)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Data.Dir = cmp.Or(f.data, cfg.Data.Dir)
+	if cfg.Server.Listen = cmp.Or(f.listen, cfg.Server.Listen); f.listen != "" {
+		if err := config.CheckListen(f.listen); err != nil {
+			return nil, &cli.ExitError{Code: cli.ExitConfig, Err: fmt.Errorf("--listen: %w", err)}
+		}
+	}
+	return cfg, nil
+}
+
+// serve opens the parts in the order in which an item meets them backwards, runs them, and closes what it opened.
+func serve(ctx context.Context, f serveFlags, streams cli.Streams) error {
+	cfg, err := f.load()
+	if err != nil {
+		return err
+	}
+	log := newLog(cfg.Log, streams.Err)
+	for _, w := range cfg.Warnings {
+		log.Warn(w)
+	}
+	s := &service{cfg: cfg, log: log, streams: streams, stopping: make(chan struct{})}
+	if err := s.open(); err != nil {
+		return errors.Join(coded(err), s.close())
+	}
+	err = s.run(ctx, f.stdin)
+	return coded(errors.Join(err, s.close()))
+}
+
+// A service is the parts of a running holdfast.
+type service struct {
+	cfg      *config.Config
+	log      *slog.Logger
+	streams  cli.Streams
+	registry *prometheus.Registry
+	stopping chan struct{} // closed when the service begins to stop
+
+	store    *store.Store
+	report   recovery.Report
+	queues   *queue.Queues
+	sinks    []sinks.Sink
+	lanes    *dispatcher.Dispatcher
+	listener net.Listener
+	http     *http.Server
+}
+
+func (s *service) open() (err error) {
+	if err := checkFilesystem(s.cfg.Data.Dir); err != nil {
+		return err
+	}
+	limit := budget(s.cfg, freeBytes(s.cfg.Data.Dir))
+	if s.sinks, err = buildSinks(s.cfg, s.streams.Out); err != nil {
+		return &cli.ExitError{Code: cli.ExitConfig, Err: err}
+	}
+	s.store, s.report, err = recovery.Open(s.cfg.Data.Dir, recovery.Options{Store: storeOptions(limit), Log: s.log})
+	if err != nil {
+		return err
+	}
+	s.registry = newRegistry(s.report)
+	o := queueOptions(s.cfg, limit)
+	o.Registry, o.Log = s.registry, s.log
+	if s.queues, err = queue.Open(s.store, o); err != nil {
+		return err
+	}
+	if err := s.openLanes(); err != nil {
+		return err
+	}
+	return s.openHTTP()
+}
+
+func (s *service) openLanes() (err error) {
+	var lanes []dispatcher.Sink
+	for i, c := range s.cfg.Sinks {
+		feed, err := s.queues.Feed(c.Name)
+		if err != nil {
+			return err
+		}
+		l := lane(c, s.sinks[i], feed)
+		l.Pause = func(ctx context.Context) error { return s.queues.Pause(ctx, c.Name) }
+		l.Paused = feed.Paused
+		lanes = append(lanes, l)
+	}
+	drain := literal(s.cfg.Server.ShutdownTimeout, -1)
+	s.lanes, err = dispatcher.New(lanes, dispatcher.Options{Drain: drain, Registry: s.registry, Log: s.log})
+	return err
+}
+
+func (s *service) openHTTP() (err error) {
+	if s.listener, err = net.Listen("tcp", s.cfg.Server.Listen); err != nil {
+		return err
+	}
+	types := map[string]string{}
+	for _, c := range s.cfg.Sinks {
+		types[c.Name] = string(c.Type)
+	}
+	a, err := api.New(api.Over(s.queues), api.Options{
+		MaxItemBytes:    s.cfg.Server.MaxItemBytes,
+		MaxRequestBytes: s.cfg.Server.MaxRequestBytes,
+		BlockTimeout:    literal(s.cfg.Server.BlockTimeout, -1),
+		AcceptTimeout:   s.cfg.Server.AcceptTimeout,
+		Hosts:           s.cfg.Server.Hosts,
+		Version:         cli.Version(),
+		DataDir:         s.store.Path(),
+		Recovery:        s.report,
+		SinkTypes:       types,
+		Lanes:           s.laneStates,
+		Gatherer:        s.registry,
+		Registerer:      s.registry,
+		Stopping:        s.stopping,
+		Log:             s.log,
+	})
+	if err == nil {
+		s.http = a.HTTP()
+	}
+	return err
+}
+
+func (s *service) laneStates() (out []api.Lane) {
+	for _, l := range s.lanes.Status() {
+		out = append(out, api.Lane{Sink: l.Sink, State: string(l.State), InFlight: l.InFlight, LastError: l.LastError, NextAttempt: l.NextAttempt})
+	}
+	return out
+}
+
+// run adds the actors in the order in which they stop: the way in, then the way out, then the queue between them. Each
+// interrupt returns when its actor has ended, so the next one still finds what it needs. A fatal error of any stops all.
+func (s *service) run(ctx context.Context, stdin bool) error {
+	var g run.Group
+	signalled, quit := context.WithCancel(ctx)
+	g.Add(func() error { <-signalled.Done(); return nil }, func(error) {
+		close(s.stopping)
+		quit()
+		go exitOnSecondSignal()
+	})
+	if stdin {
+		g.Add(actor(func(ctx context.Context) error { return s.pipe(ctx) }))
+	}
+	g.Add(s.serveHTTP, func(error) { s.shutdownHTTP() })
+	g.Add(actor(s.lanes.Run))
+	g.Add(actor(s.queues.Run))
+	s.greet()
+	err := g.Run()
+	s.log.Info("stopped", "err", err)
+	return err
+}
+
+// actor makes an actor of a function that runs until its context ends; its interrupt waits for that.
+func actor(do func(context.Context) error) (execute func() error, interrupt func(error)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	return func() error { defer close(done); return do(ctx) }, func(error) { cancel(); <-done }
+}
+
+func (s *service) serveHTTP() error {
+	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// shutdownHTTP lets requests come to their end for as long as a stop may take.
+func (s *service) shutdownHTTP() {
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Server.ShutdownTimeout)
+	defer cancel()
+	if err := s.http.Shutdown(ctx); err != nil {
+		s.log.Warn("connections were cut", "err", err, "after", s.cfg.Server.ShutdownTimeout)
+		s.http.Close()
+	}
+}
+
+// exitOnSecondSignal ends the process at once when it is told to stop while it stops.
+func exitOnSecondSignal() {
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+	if sig, ok := (<-again).(syscall.Signal); ok {
+		os.Exit(128 + int(sig))
+	}
+}
+
+// greet tells a person at a terminal the three things they need.
+func (s *service) greet() {
+	fmt.Fprintf(s.streams.Err, "holdfast listens on http://%s, status at /v1/status\n", s.listener.Addr())
+	fmt.Fprintf(s.streams.Err, "data is in %s\n", s.store.Path())
+	fmt.Fprintf(s.streams.Err, "try: curl -d 'hello' http://%s/v1/items\n", s.listener.Addr())
+}
+
+// close gives back what open took, the store last.
+func (s *service) close() (err error) {
+	if s.listener != nil {
+		s.listener.Close() // closed already, unless serving never began
+	}
+	for _, k := range s.sinks {
+		err = errors.Join(err, k.Close())
+	}
+	if s.store != nil {
+		err = errors.Join(err, s.store.Close())
+	}
+	return err
+}
+
+// coded gives an error the exit code that its kind has.
+func coded(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*cli.ExitError](err); ok {
+		return err
+	}
+	code := cli.ExitIO
+	_, locked := errors.AsType[*store.LockedError](err)
+	_, foreign := errors.AsType[*store.FormatError](err)
+	_, notDir := errors.AsType[*recovery.NotDirError](err)
+	switch {
+	case locked, errors.Is(err, syscall.EADDRINUSE), errors.Is(err, syscall.ENOSPC):
+		code = cli.ExitTemporary
+	case foreign, notDir, errors.Is(err, fs.ErrInvalid):
+		code = cli.ExitConfig
+	}
+	return &cli.ExitError{Code: code, Err: err}
+}
