@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/oklog/run"
 	"github.com/prometheus/client_golang/prometheus"
@@ -201,10 +202,24 @@ func (s *service) run(ctx context.Context, stdin bool) error {
 	}
 	g.Add(s.serveHTTP, func(error) { s.shutdownHTTP() })
 	g.Add(actor(s.lanes.Run))
-	g.Add(actor(s.queues.Run))
+	g.Add(actor(s.runQueues))
 	s.greet()
 	err := g.Run()
 	s.log.Info("stopped", "err", err)
+	return err
+}
+
+// fatalGrace is how long the others may take to stop after the store has failed: less than the second within which the
+// process is to be gone, whatever a receiver does.
+const fatalGrace = 500 * time.Millisecond
+
+// runQueues runs the queues. When the store fails nothing is worth waiting for: a restart heals it.
+func (s *service) runQueues(ctx context.Context) error {
+	err := s.queues.Run(ctx)
+	if _, fatal := errors.AsType[*store.FatalError](err); fatal {
+		s.log.Error("the store has failed: the process ends, and the next start heals it", "err", err)
+		time.AfterFunc(fatalGrace, func() { os.Exit(cli.ExitIO) })
+	}
 	return err
 }
 
