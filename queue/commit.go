@@ -124,6 +124,7 @@ type group struct {
 	items    []store.Item
 	bytes    int64
 	grown    int64 // bytes appended since the keeper was told
+	segments int   // of the log when it was
 }
 
 // fits adds a request, unless the group has some and would grow beyond its limit.
@@ -154,7 +155,8 @@ func (q *Queues) commitWaiting(g *group, first *Pending) error {
 		}
 		if err := q.commit(g); err != nil {
 			if p != nil {
-				q.answer(p, ErrUncertain)
+				q.withdraw(p)
+				q.answer(p, ErrStopping)
 			}
 			return err
 		}
@@ -185,10 +187,11 @@ func (q *Queues) commit(g *group) error {
 		q.dedupe.commit(p)
 		q.answer(p, nil)
 	}
-	if g.grown += g.bytes; g.grown > q.st.MaxGroup()/8 {
-		g.grown = 0
+	if n := q.st.Usage().Segments; n != g.segments || g.grown > q.st.MaxGroup()/8 {
+		g.segments, g.grown = n, 0
 		poke(q.keep)
 	}
+	g.grown += g.bytes
 	return nil
 }
 
@@ -214,8 +217,13 @@ func (q *Queues) uncommitted(g *group, err error) error {
 	answer, fatal := error(ErrUncertain), err
 	if errors.Is(err, store.ErrFull) {
 		answer, fatal = &FullError{Disk: true}, nil
+		poke(q.keep)
 	}
 	for _, p := range g.requests {
+		if len(p.items) == 0 { // it only asked again for receipts
+			q.answer(p, nil)
+			continue
+		}
 		if p.join != nil {
 			p.join.Close()
 		}

@@ -167,11 +167,13 @@ func (q *Queues) eachDead(ctx context.Context, f DeadFilter, do func(*sink, []st
 				if dead, from, more, err = q.choose(s, f, from); err != nil || len(dead) == 0 {
 					return err
 				}
-				n += len(dead)
-				if f.DryRun {
-					return nil
+				if !f.DryRun {
+					err = do(s, dead)
 				}
-				return do(s, dead)
+				if err == nil {
+					n += len(dead)
+				}
+				return err
 			})
 			if err != nil {
 				return n, err
@@ -209,14 +211,11 @@ func (u *queue) apply(c store.QueueChange, by store.Counts, requeuedFrom uint64)
 	u.mu.Lock()
 	u.books.dirty = true // the marks are to be written again, too: a change replaces them
 	u.mu.Unlock()
-	base, _, err := u.collect()
-	if err != nil {
-		return err
-	}
+	base, _ := u.collect()
 	counts := store.Counts{Settled: base.Counts.Settled, Requeued: base.Counts.Requeued.Add(by.Requeued), Dead: base.Counts.Dead.Add(by.Dead)}
 	base.Number, base.Counts = u.number, counts
 	base.Rows, base.RowsGone, base.Gone = append(base.Rows, c.Rows...), append(base.RowsGone, c.RowsGone...), c.Gone
-	err = u.all.st.Commit(store.Change{QueueTime: u.all.clock.now(), Queues: []store.QueueChange{base}})
+	err := u.all.st.Commit(store.Change{QueueTime: u.all.clock.now(), Queues: []store.QueueChange{base}})
 	u.committed(&base, err == nil)
 	if err != nil {
 		return err

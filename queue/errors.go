@@ -66,6 +66,3 @@ func (e *FullError) Error() string {
 		return "the disk budget is used up"
 	}
 }
-
-// errorsAsFatal tells whether an error is one that only a restart heals.
-func errorsAsFatal(err error) (*store.FatalError, bool) { return errors.AsType[*store.FatalError](err) }

@@ -4,6 +4,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -40,23 +41,31 @@ func (q *Queues) Feed(sink string) (*Feed, error) {
 
 // Next appends between one and max deliveries to dst, and waits while there is none: nothing is due, the sink is
 // paused, or as much is out as may be. With order strict nothing comes while something is out, and nothing that is
-// behind a delivery that waits for its retry. It returns an error when ctx ends, or when the store cannot be read.
+// behind a delivery that waits for its retry. It returns an error when ctx ends, or when what is next is damaged.
 // One goroutine at a time calls it.
 func (f *Feed) Next(ctx context.Context, dst []Delivery, max int) ([]Delivery, error) {
 	for had := len(dst); ; {
 		var wait time.Duration
 		var err error
-		if dst, wait, err = f.u.hand(dst, max); err != nil {
-			return dst, fmt.Errorf("next of sink %s: %w", f.u.sink.Name, err)
-		}
+		dst, wait, err = f.u.hand(dst, max)
 		if len(dst) > had {
 			return dst, nil
+		}
+		if _, damaged := errors.AsType[*store.DamageError](err); damaged {
+			return dst, fmt.Errorf("next of sink %s: %w", f.u.sink.Name, err)
+		}
+		if err != nil {
+			f.u.all.o.Log.Warn("the log cannot be read, it will be tried again", "sink", f.u.sink.Name, "err", err)
+			wait = retryRead
 		}
 		if err := f.u.await(ctx, wait); err != nil {
 			return dst, err
 		}
 	}
 }
+
+// retryRead is how long a feed waits before it reads again what it could not: too many open files, say.
+const retryRead = time.Second
 
 // await returns when there may be news, or when wait is over; a negative wait has no end.
 func (u *queue) await(ctx context.Context, wait time.Duration) error {
@@ -157,8 +166,8 @@ func (u *queue) handItem(it *store.Item) Delivery {
 		d.slot, u.out.back = u.out.back[0], u.out.back[1:]
 		return d
 	}
-	d.slot = u.out.add(it)
-	u.take()
+	d.Item = u.take(it)
+	d.slot = u.out.add(d.Item)
 	return d
 }
 

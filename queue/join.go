@@ -20,6 +20,7 @@ type Join struct {
 	join    *join
 	stopped <-chan struct{}
 	since   time.Time
+	seqs    []uint64      // guarded by join.mu; what it was registered for
 	left    int           // guarded by join.mu; items that are still owed, plus one while it is being set up
 	closed  bool          // guarded by join.mu
 	done    chan struct{} // closed when left is zero
@@ -91,6 +92,7 @@ func (n *join) add(j *Join, seq uint64, m *store.Mask) {
 		return
 	}
 	n.waiting[seq] = append(n.waiting[seq], &waiter{j, seq, slices.Clone(m.To)})
+	j.seqs = append(j.seqs, seq)
 	j.left++
 	n.n.Add(1)
 }
@@ -178,7 +180,8 @@ func (n *join) drop(j *Join) {
 	default:
 	}
 	ours := func(w *waiter) bool { return w.j == j }
-	for seq, ws := range n.waiting {
+	for _, seq := range j.seqs {
+		ws := n.waiting[seq]
 		still := slices.DeleteFunc(ws, ours)
 		n.n.Add(int64(len(still) - len(ws)))
 		n.keep(seq, still)

@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -74,7 +73,7 @@ func (q *Queues) operate(o op) error {
 		err = o.do()
 	}
 	o.done <- err
-	if _, fatal := errorsAsFatal(err); fatal || errors.Is(err, store.ErrFull) {
+	if _, fatal := errors.AsType[*store.FatalError](err); fatal || errors.Is(err, store.ErrFull) {
 		return err
 	}
 	return nil
@@ -105,15 +104,11 @@ func (q *Queues) mark() error {
 	q.unmarked.Store(0)
 	change := store.Change{QueueTime: q.clock.now()}
 	for _, s := range q.sinks {
-		c, dirty, err := s.queue.collect()
-		if err != nil {
-			return fmt.Errorf("sink %s: %w", s.Name, err)
-		}
-		if dirty {
+		if c, dirty := s.queue.collect(); dirty {
 			change.Queues = append(change.Queues, c)
 		}
 	}
-	if len(change.Queues) > 0 || len(acks) > 0 || q.freed.pending() {
+	if len(change.Queues) > 0 || len(acks) > 0 || len(q.kept.freed) > 0 {
 		err := q.st.Commit(change)
 		for i := range change.Queues {
 			q.owners[change.Queues[i].Number].queue.committed(&change.Queues[i], err == nil)
@@ -127,16 +122,15 @@ func (q *Queues) mark() error {
 	return q.release()
 }
 
-// collect returns what a mark commit must write of a queue, and whether anything must.
-func (u *queue) collect() (c store.QueueChange, dirty bool, err error) {
+// collect returns what a mark commit must write of a queue, and whether anything must. A queue that nobody reads passes
+// what is not its own, too; where the log cannot be read its cursor stays, and its feed tells of it.
+func (u *queue) collect() (c store.QueueChange, dirty bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if _, err := u.peek(); err != nil { // a queue that nobody reads passes what is not its own, too
-		return c, false, err
-	}
+	_, _ = u.peek()
 	c.Number, c.Cursor, c.Counts = u.number, u.cursor(), u.counts
 	if !u.books.dirty && c.Cursor == u.books.cursor {
-		return c, false, nil
+		return c, false
 	}
 	c.Marks = u.out.marks()
 	for seq := range u.marked { // they stay marks until the cursor is past them, not only pos
@@ -160,7 +154,7 @@ func (u *queue) collect() (c store.QueueChange, dirty bool, err error) {
 		c.RowsGone = append(c.RowsGone, seq)
 	}
 	u.books.dirty = false
-	return c, true, nil
+	return c, true
 }
 
 // committed forgets what has become durable; what did not is to be written again. What was settled since stays either way.

@@ -83,15 +83,24 @@ func (q *Queues) Submit(ctx context.Context, r Request) (*Pending, error) {
 	}
 	if err := q.admit(ctx, p); err != nil {
 		q.dedupe.abandon(p)
+		close(p.done) // whoever waits for its keys looks again
 		return nil, err
 	}
 	select {
 	case q.requests <- p:
 		return p, nil
 	case <-q.stopping:
-		q.withdraw(p)
-		return nil, ErrStopping
+		return nil, q.refused(p, ErrStopping)
+	case <-ctx.Done():
+		return nil, q.refused(p, ErrUncertain)
 	}
+}
+
+// refused ends a request that the committer never saw.
+func (q *Queues) refused(p *Pending, why error) error {
+	q.withdraw(p)
+	close(p.done)
+	return why
 }
 
 // check refuses what can never be accepted.
@@ -133,8 +142,11 @@ func checkItem(i int, it *Item) error {
 	if len(it.Attrs) > maxAttrsBytes {
 		return &InvalidError{i, "attrs", fmt.Sprintf("larger than %d bytes", maxAttrsBytes)}
 	}
-	if it.TTL < 0 {
-		return &InvalidError{i, "ttl", "negative"}
+	if it.TTL != 0 {
+		return &InvalidError{i, "ttl", "nothing honours it yet"}
+	}
+	if !it.NotBefore.IsZero() {
+		return &InvalidError{i, "not_before", "nothing honours it yet"}
 	}
 	for name := range it.Attrs.All() {
 		if !validName(name) {

@@ -1,9 +1,11 @@
 package queue
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -33,6 +35,8 @@ type queue struct {
 	pos    uint64       // seq of the next item to look at
 	mine   *store.Mask  // the last mask that was looked at
 	isMine bool         // whether it has this queue
+	own    int          // items taken from block
+	sparse bool         // less than a quarter of the block before it was for this queue
 	out    outbox
 	marked map[uint64]bool // settled before the start, at or above the cursor as last collected
 	rows   rows
@@ -111,14 +115,23 @@ func (u *queue) peek() (*store.Item, error) {
 			}
 		}
 		u.pos = max(u.pos, u.block.First+uint64(len(u.block.Items)))
-		u.block = nil
+		u.sparse = 4*u.own < len(u.block.Items)
+		u.block, u.own = nil, 0
 	}
 }
 
-// take consumes the item that peek returned.
-func (u *queue) take() {
+// take consumes the item that peek returned, and returns what may be handed out of it. An item keeps its block's whole
+// buffer in memory; where the last block had little for this queue, it is copied out of that.
+func (u *queue) take(it *store.Item) *store.Item {
 	u.pos++
 	u.at++
+	u.own++
+	if !u.sparse {
+		return it
+	}
+	own := *it
+	own.Body, own.Key, own.Attrs = bytes.Clone(it.Body), strings.Clone(it.Key), store.Attrs(strings.Clone(string(it.Attrs)))
+	return &own
 }
 
 // look finds the block that holds pos, or the first after it: among the fresh ones, else in the log.
@@ -208,10 +221,17 @@ func (o *outbox) oldest() (uint64, bool) {
 	return o.slots[0].seq, true
 }
 
-// giveBack notes that a slot was not attempted after all.
+// giveBack notes that an open slot was not attempted after all; takeBack, that it is out again, or over.
 func (o *outbox) giveBack(n uint64) {
-	i, _ := slices.BinarySearch(o.back, n)
-	o.back = slices.Insert(o.back, i, n)
+	if i, found := slices.BinarySearch(o.back, n); !found {
+		o.back = slices.Insert(o.back, i, n)
+	}
+}
+
+func (o *outbox) takeBack(n uint64) {
+	if i, found := slices.BinarySearch(o.back, n); found {
+		o.back = slices.Delete(o.back, i, i+1)
+	}
 }
 
 // marks are the settled seqs above the oldest open one.

@@ -116,7 +116,7 @@ type Queues struct {
 	stopped  chan struct{} // closed when Run has returned
 	stop     sync.Once
 	unmarked atomic.Int64 // settled since the last mark commit
-	freed    freed        // of the marker
+	kept     keeper       // of the marker
 	stuck    atomic.Bool  // queues.db cannot grow: nothing is handed out until it can
 }
 
@@ -132,9 +132,13 @@ type sink struct {
 // longer configured stays as an orphan that holds its items. It takes st over for writing; the caller still closes it,
 // after Run has returned.
 func Open(st *store.Store, o Options) (*Queues, error) {
+	asked := o
 	o, err := o.withDefaults(st)
 	if err != nil {
 		return nil, err
+	}
+	if asked.MaxItemBytes > o.MaxItemBytes || asked.MaxRequestBytes > o.MaxRequestBytes {
+		o.Log.Warn("limits are lowered to what a segment takes", "max_item_bytes", o.MaxItemBytes, "max_request_bytes", o.MaxRequestBytes)
 	}
 	kick := make(chan struct{}, 1)
 	q := &Queues{
@@ -155,6 +159,7 @@ func Open(st *store.Store, o Options) (*Queues, error) {
 		keep:     make(chan struct{}, 1),
 		stopping: make(chan struct{}),
 		stopped:  make(chan struct{}),
+		kept:     keeper{heavy: map[uint64]int{}},
 	}
 	if err := q.openSinks(); err != nil {
 		return nil, fmt.Errorf("open sinks: %w", err)
@@ -191,7 +196,7 @@ func (q *Queues) openSinks() error {
 		records = append(records, rec)
 	}
 	for _, rec := range stored {
-		if rec.State != store.Orphan {
+		if rec.State == store.Active { // a paused one stays paused, for the day it comes back
 			rec.State = store.Orphan
 			change.Sinks = append(change.Sinks, rec)
 		}

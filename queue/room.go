@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"encoding/binary"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -46,7 +47,10 @@ func newRoom(st *store.Store, o Options) *room {
 	if limit > 0 {
 		limit = max(limit-4*st.MaxGroup(), limit/2)
 	}
-	return &room{path: st.Path(), limit: limit, minFree: o.MinFree, used: st.Usage, holds: map[uint32]*hold{}, freed: make(chan struct{})}
+	r := &room{path: st.Path(), limit: limit, minFree: o.MinFree, used: st.Usage, holds: map[uint32]*hold{}, freed: make(chan struct{})}
+	r.free.Store(math.MaxInt64)
+	r.look()
+	return r
 }
 
 // bound makes a sink's bounds known, with what waits for it now. Only Open calls it.
@@ -84,12 +88,17 @@ func (r *room) full(size int64) string {
 func (r *room) freeBytes() int64 {
 	now := time.Now().UnixNano()
 	if last := r.looked.Load(); now-last > int64(time.Second) && r.looked.CompareAndSwap(last, now) {
-		var fs unix.Statfs_t
-		if unix.Statfs(r.path, &fs) == nil {
-			r.free.Store(int64(fs.Bavail) * int64(fs.Bsize)) //nolint:unconvert // the types differ between platforms
-		}
+		r.look()
 	}
 	return r.free.Load()
+}
+
+// look asks the system; where it does not say, the last answer stands.
+func (r *room) look() {
+	var fs unix.Statfs_t
+	if unix.Statfs(r.path, &fs) == nil {
+		r.free.Store(int64(fs.Bavail) * int64(fs.Bsize)) //nolint:unconvert // the types differ between platforms
+	}
 }
 
 // appended notes whether the last append met a full disk.

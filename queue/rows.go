@@ -136,6 +136,14 @@ func (r *rows) due() (int64, bool) {
 	return r.later.rows[0].Next, true
 }
 
+// nextRetry is the row whose time comes next; nil if none waits.
+func (r *rows) nextRetry() *row {
+	if len(r.later.rows) == 0 {
+		return nil
+	}
+	return r.later.rows[0]
+}
+
 // head is the oldest seq that waits for its time: with strict order, nothing behind it goes. There is seldom more than
 // one.
 func (r *rows) head() (seq uint64, waits bool) {

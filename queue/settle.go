@@ -31,8 +31,8 @@ const (
 // 28 KiB each.
 const holdWorth = 10 * time.Second
 
-// Settle hands an outcome back. It changes memory only, never waits for the disk, and wakes the feed; the mark follows
-// within Options.MarkDelay. A delivery that is settled already is left as it is.
+// Settle hands an outcome back. It changes memory only and wakes the feed; the mark follows within Options.MarkDelay. It
+// waits for nothing but the queue's own lock, under which its feed may read the log. A delivery that is settled already is left as it is.
 func (f *Feed) Settle(d Delivery, o Outcome) {
 	u := d.u
 	now := time.Now()
@@ -90,6 +90,7 @@ func (u *queue) settle(d Delivery, o Outcome, now time.Time) (ended, owed bool) 
 		if s == nil {
 			return false, false
 		}
+		u.out.takeBack(d.slot)
 		u.out.settle(s)
 		w = &row{Row: store.Row{Seq: d.Item.Seq, Owes: true, Bytes: int64(len(d.Item.Body))}}
 	} else if !d.current() {

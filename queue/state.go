@@ -178,8 +178,10 @@ type SinkStatus struct {
 	Oldest                      time.Time // when the oldest that waits was accepted; zero: none does
 	InFlight                    int
 	Dead, DeadBytes             int64
-	Accepted, Requeued          int64 // since the queue was made
-	Settled, Delivered, Dropped int64 // Settled since the queue was made; the others since the start
+	Accepted, Requeued          int64     // since the queue was made
+	Settled, Delivered, Dropped int64     // Settled since the queue was made; the others since the start
+	LastError                   string    // of the delivery that is retried next; empty: none is
+	NextAttempt                 time.Time // of that one
 }
 
 // Sinks tells where every sink stands: the configured ones in their order, then orphans.
@@ -208,6 +210,9 @@ func (u *queue) status() SinkStatus {
 	}
 	if w.Items > 0 {
 		s.Oldest = u.oldest()
+	}
+	if next := u.rows.nextRetry(); next != nil {
+		s.LastError, s.NextAttempt = next.LastError, u.all.clock.wall(next.Next)
 	}
 	s.Delivered, s.Dropped = u.all.metrics.outcomes(u)
 	return s

@@ -205,8 +205,16 @@ func (s *service) run(ctx context.Context, stdin bool) error {
 	g.Add(actor(s.runQueues))
 	s.greet()
 	err := g.Run()
-	s.log.Info("stopped", "err", err)
+	s.log.Info("stopped", "waiting", s.waiting(), "err", err)
 	return err
+}
+
+// waiting is how many deliveries stay for the next start.
+func (s *service) waiting() (n int64) {
+	for _, k := range s.queues.Sinks() {
+		n += k.Waiting
+	}
+	return n
 }
 
 // fatalGrace is how long the others may take to stop after the store has failed: less than the second within which the

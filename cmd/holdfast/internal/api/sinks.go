@@ -40,7 +40,7 @@ func (s *Server) shape(q queue.SinkStatus, l Lane) sinkShape {
 	out := sinkShape{
 		Sink: q.Name, Type: s.o.SinkTypes[q.Name], State: q.State, Waiting: q.Waiting, WaitingBytes: q.WaitingBytes,
 		Oldest: when(q.Oldest), InFlight: max(q.InFlight, l.InFlight), Dead: q.Dead, Delivered: q.Delivered,
-		LastError: l.LastError, NextAttempt: when(l.NextAttempt),
+		LastError: cmp.Or(l.LastError, q.LastError), NextAttempt: when(cmp.Or(l.NextAttempt, q.NextAttempt)),
 	}
 	if q.State == "active" { // only the lane knows how well; an operator's word weighs more
 		out.State = cmp.Or(l.State, q.State)
