@@ -16,7 +16,7 @@ import (
 )
 
 // obeys is how long after the end of its context a Deliver may return.
-const obeys = 100 * time.Millisecond
+const obeys = slowdown * 100 * time.Millisecond
 
 // A sentence is one sentence of the contract as a test. It takes a testing.TB so that the control can run it on broken
 // sinks and see it fail.
