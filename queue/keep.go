@@ -18,7 +18,7 @@ func (q *Queues) keepLoop(ctx context.Context) {
 	var last string
 	for {
 		sleep := keepEvery
-		if err := errors.Join(q.st.Prepare(), q.st.Seal(), q.st.DropKeys(q.dedupe.since())); err != nil {
+		if err := errors.Join(q.st.Prepare(), q.st.Seal(), q.st.DropKeys(q.dedupe.since(), q.o.DedupeKeys)); err != nil {
 			sleep = keepRetry
 			if err.Error() != last {
 				last = err.Error()

@@ -72,7 +72,7 @@ func (r *room) budget(size int64) error {
 const budgetFull, diskFull = "full", "disk_full"
 
 func (r *room) full(size int64) string {
-	if u := r.used(); r.limit > 0 && u.LogBytes+u.QueuesBytes+u.SpareBytes+size > r.limit {
+	if r.limit > 0 && taken(r.used())+size > r.limit {
 		return budgetFull
 	}
 	if at := r.diskFull.Load(); at != 0 && time.Since(time.Unix(0, at)) < retryFull {
@@ -83,6 +83,9 @@ func (r *room) full(size int64) string {
 	}
 	return ""
 }
+
+// taken is what counts against the budget: free pages of queues.db are used again, and do not.
+func taken(u store.Usage) int64 { return u.LogBytes + u.SpareBytes + u.QueuesBytes - u.QueuesFree }
 
 // freeBytes is the free space of the disk, looked at once a second at most.
 func (r *room) freeBytes() int64 {

@@ -46,6 +46,7 @@ type bench struct {
 	st    *store.Store
 	queue uint32
 	items []store.Item
+	ahead int64 // disk that its queues.db has beyond its size, once it is copied to a small one
 }
 
 var small = recovery.Options{Store: store.Options{SegmentBytes: 64 << 10, BlockBytes: 4 << 10}}

@@ -123,6 +123,65 @@ func TestMetaPagesThatNoCrashLeavesAreToldAndOvercome(t *testing.T) {
 	}
 }
 
+// A start that dies before it changes anything is followed by one that finds its copy.
+func TestDamagedMetaPageIsCopiedOnce(t *testing.T) {
+	b := newBench(t)
+	b.append(1, 2)
+	image := b.killed()
+	path := image.path("queues.db")
+	image.edit(path, func(content []byte) []byte {
+		pages, newest := metaPages(t, path, content)
+		pages[1-newest][40]++
+		return content
+	})
+	image.edit(image.segment(), func(content []byte) []byte { content[40]++; return content }) // it is refused after that
+	first := ""
+	for range 3 {
+		_, r, err := recovery.Open(image.dir, small)
+		if err == nil || r.Quarantine == "" || first != "" && r.Quarantine != first {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		first = r.Quarantine
+	}
+	image.edit(filepath.Join(first, "queues.db"), func(content []byte) []byte { return content[:len(content)-1] })
+	if _, r, _ := recovery.Open(image.dir, small); r.Quarantine == first {
+		t.Error("half a copy was taken for one")
+	}
+}
+
+// Guarantee G5, in part: with a damaged meta page too, another format is refused before anything is written.
+func TestUnknownFormatWithADamagedMetaPageIsRefusedUntouched(t *testing.T) {
+	b := newBench(t)
+	b.append(1)
+	b.close()
+	path := b.setFormat(7)
+	b.edit(path, func(content []byte) []byte {
+		pages, newest := metaPages(t, path, content)
+		pages[1-newest][40]++
+		return content
+	})
+	before := sums(t, b.dir)
+	_, _, err := recovery.Open(b.dir, small)
+	if f, ok := errors.AsType[*store.FormatError](err); !ok || f.Found != 7 {
+		t.Errorf("%v", err)
+	}
+	if diff := cmp.Diff(before, sums(t, b.dir)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Files of keys are a cache: without their segment damaged ones are told and skipped.
+func TestDamagedKeysAreToldAndSkipped(t *testing.T) {
+	b := newBench(t)
+	b.append(1)
+	b.close()
+	b.put("log/00000009-0000000000000009.keys", "holdkeys, or not")
+	out, r, err := logged(b.dir)
+	if err != nil || r.SkippedKeys != 1 || !strings.Contains(out.String(), `"level":"WARN"`) {
+		t.Errorf("%+v, %v, %s", r, err, out)
+	}
+}
+
 func TestBothMetaPagesDamagedAreRefusedUntouched(t *testing.T) {
 	b := newBench(t)
 	b.append(1)

@@ -49,25 +49,36 @@ func TestReadOnlyDirectoryIsRefused(t *testing.T) {
 	}
 }
 
+// onDisk copies what a kill left to a small disk of its own, and fills that.
+func (b *bench) onDisk(left int64) (image *bench, free func()) {
+	b.Helper()
+	mount := smallDisk(b.TB.(*testing.T), "24m")
+	image = &bench{TB: b.TB, dir: filepath.Join(mount, "data"), queue: b.queue, items: b.items}
+	if err := os.CopyFS(image.dir, os.DirFS(b.dir)); err != nil {
+		b.Fatal(err)
+	}
+	if b.ahead > 0 {
+		allocate(b.TB.(*testing.T), image.path("queues.db"), b.ahead) // as a running service has it
+	}
+	filler := filepath.Join(mount, "filler")
+	fill(b.TB.(*testing.T), filler, left)
+	return image, func() {
+		if err := os.Remove(filler); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // A start that cannot make the tail durable leaves the store as one that was not stopped in order.
 func TestStartThatFailsOverTheTailIsRepeated(t *testing.T) {
-	mount := smallDisk(t, "24m")
 	b, from, to := torn(t)
-	b.edit(b.segment(), func(content []byte) []byte { clear(content[from+512 : to]); return content })
-	image := &bench{TB: t, dir: filepath.Join(mount, "data"), queue: b.queue, items: b.items}
-	if err := os.CopyFS(image.dir, os.DirFS(b.dir)); err != nil {
-		t.Fatal(err)
+	b.edit(b.segment(), func(content []byte) []byte { clear(content[from+512 : to]); return content[:to] })
+	image, free := b.onDisk(0)
+	_, _, err := recovery.Open(image.dir, small)
+	if !errors.Is(err, store.ErrFull) {
+		t.Fatalf("%v: the test proves nothing", err)
 	}
-	allocate(t, image.path("queues.db"), 8<<20) // as a running service has it
-	fill(t, filepath.Join(mount, "filler"))
-	_, _, err := recovery.Open(image.dir, recovery.Options{Store: store.Options{SegmentBytes: 1 << 20}})
-	if err == nil {
-		t.Fatal("there was room: the test proves nothing")
-	}
-	t.Log(err)
-	if err := os.Remove(filepath.Join(mount, "filler")); err != nil {
-		t.Fatal(err)
-	}
+	free()
 	if r := image.open(); !r.Unclean || r.Kept != 1 || r.Unconfirmed != 3 {
 		t.Errorf("%+v", r)
 	}
@@ -75,6 +86,56 @@ func TestStartThatFailsOverTheTailIsRepeated(t *testing.T) {
 		t.Error(diff)
 	}
 	image.close()
+}
+
+// Guarantees B5, G1, in part: a full disk is no reason not to start. What was kept is delivered and marked; once there is
+// room it accepts again.
+func TestKilledStoreStartsOnAFullDisk(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		spoil func(content []byte, from, to int) []byte
+		ahead int64 // of queues.db
+		left  int64
+		kept  int
+	}{
+		{"the tail is whole", func(c []byte, _, _ int) []byte { return c }, 8 << 20, 0, 4},
+		{"the tail is whole, and nothing is ahead of it", func(c []byte, _, to int) []byte { return c[:to] }, 8 << 20, 0, 4},
+		{"a torn tail takes the zeros behind it", func(c []byte, from, to int) []byte { clear(c[from+512 : to]); return c }, 0, 0, 1},
+		{"a torn tail takes what queues.db has ahead", func(c []byte, from, to int) []byte { clear(c[from+512 : to]); return c[:to] }, 8 << 20, 0, 1},
+		{"a torn tail needs no more than it is long", func(c []byte, from, to int) []byte { clear(c[from+512 : to]); return c[:to] }, 0, 64 << 10, 1},
+		{"nothing is kept of the tail", func(c []byte, from, to int) []byte { clear(c[from+100 : to]); return c }, 8 << 20, 0, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b, from, to := torn(t)
+			b.edit(b.segment(), func(content []byte) []byte { return c.spoil(content, from, to) })
+			b.ahead = c.ahead
+			image, free := b.onDisk(c.left)
+			r := image.open()
+			if !r.Unclean || r.Kept != c.kept {
+				t.Errorf("%+v", r)
+			}
+			want := image.bodies(2 + c.kept)
+			if diff := cmp.Diff(want, image.read()); diff != "" {
+				t.Error(diff)
+			}
+			if c.ahead > 0 {
+				for i := range uint64(200) {
+					image.commit(store.Change{QueueTime: int64(i) + 2, Queues: []store.QueueChange{{Number: b.queue, Cursor: 1, Marks: []uint64{2 + i%2}}}})
+				}
+			}
+			next := image.st.Next()
+			free()
+			image.append(1)
+			image.close()
+			if r := image.open(); r.Unclean || image.st.Next() != next+1 {
+				t.Errorf("the next start: %+v", r)
+			}
+			want = append(want, string(image.items[len(image.items)-1].Body))
+			if diff := cmp.Diff(want, image.read()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
 }
 
 // allocate gives a file room beyond its size.
@@ -90,8 +151,8 @@ func allocate(t *testing.T, path string, n int64) {
 	}
 }
 
-// fill leaves the disk no room for a segment.
-func fill(t *testing.T, path string) {
+// fill leaves the disk so many bytes.
+func fill(t *testing.T, path string, left int64) {
 	t.Helper()
 	f, err := os.Create(path)
 	if err != nil {
@@ -102,7 +163,7 @@ func fill(t *testing.T, path string) {
 	for range 1 << 16 {
 		if _, err := f.Write(page); err != nil {
 			size, _ := f.Seek(0, io.SeekEnd)
-			if err := f.Truncate(size - 300<<10); err != nil {
+			if err := f.Truncate(size - left); err != nil {
 				t.Fatal(err)
 			}
 			return

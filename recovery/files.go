@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"holdfast/store"
@@ -85,6 +87,9 @@ func rewriteMetas(dir string, r *Report) error {
 		return &store.DamageError{Path: path, Offset: 0, What: "neither of its meta pages is valid"}
 	}
 	if !metas.OK() {
+		if err := store.CheckFormat(path); err != nil {
+			return err
+		}
 		r.RolledBack = true
 		if r.Quarantine, err = quarantine(dir, path); err != nil {
 			return err
@@ -93,8 +98,12 @@ func rewriteMetas(dir string, r *Report) error {
 	return store.RewriteMetas(path)
 }
 
-// quarantine copies a file that is about to be changed in place to quarantine/<time>/, durably.
+// quarantine copies a file that is about to be changed in place to quarantine/<time>/, durably. An earlier start may
+// have done it, and died before it changed anything.
 func quarantine(dir, path string) (string, error) {
+	if to, err := kept(dir, path); to != "" || err != nil {
+		return to, err
+	}
 	to := filepath.Join(dir, "quarantine", time.Now().UTC().Format("20060102T150405.000000000Z"))
 	if err := makeDir(to); err != nil {
 		return "", err
@@ -104,6 +113,57 @@ func quarantine(dir, path string) (string, error) {
 	}
 	return to, store.SyncDir(to)
 }
+
+// kept returns where in quarantine the same bytes are already; empty: nowhere.
+func kept(dir, path string) (string, error) {
+	root := filepath.Join(dir, "quarantine")
+	entries, err := os.ReadDir(root)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("quarantine: %w", err)
+	}
+	for _, e := range entries {
+		to := filepath.Join(root, e.Name(), filepath.Base(path))
+		same, err := sameFile(path, to)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+			return "", fmt.Errorf("quarantine: %w", err)
+		}
+		if same {
+			return filepath.Dir(to), nil
+		}
+	}
+	return "", nil
+}
+
+// sameFile compares what two files hold, and makes the second one durable if that is the same.
+func sameFile(path, other string) (bool, error) {
+	a, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer a.Close()
+	b, err := os.Open(other)
+	if err != nil {
+		return false, err
+	}
+	defer b.Close()
+	x, y := make([]byte, 64<<10), make([]byte, 64<<10)
+	for {
+		n, aerr := io.ReadFull(a, x)
+		m, berr := io.ReadFull(b, y)
+		switch {
+		case aerr != nil && !ended(aerr):
+			return false, aerr
+		case berr != nil && !ended(berr):
+			return false, berr
+		case !bytes.Equal(x[:n], y[:m]):
+			return false, nil
+		case aerr != nil:
+			return true, errors.Join(b.Sync(), store.SyncDir(filepath.Dir(other)))
+		}
+	}
+}
+
+func ended(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
 
 func copyFile(from, to string) error {
 	src, err := os.Open(from)

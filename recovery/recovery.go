@@ -33,14 +33,15 @@ type Options struct {
 
 // A Report says by number what a start found. Everything is zero after a stop in order.
 type Report struct {
-	Created     bool          `json:"created"`              // the directory held no store
-	Unclean     bool          `json:"unclean"`              // the last process did not close it
-	Kept        int           `json:"kept"`                 // items of the last group commit that were made durable again
-	Unconfirmed int           `json:"unconfirmed"`          // items of it that did not check: their producers had no answer
-	Lost        int           `json:"lost"`                 // items that were known to be durable and are not there
-	RolledBack  bool          `json:"rolled_back"`          // queues.db went back to an older commit: the disk broke its word
-	Quarantine  string        `json:"quarantine,omitempty"` // where the originals of what was damaged are kept
-	Swept       int           `json:"swept"`                // temporary files removed
+	Created     bool          `json:"created"`                // the directory held no store
+	Unclean     bool          `json:"unclean"`                // the last process did not close it
+	Kept        int           `json:"kept"`                   // items of the last group commit that were made durable again
+	Unconfirmed int           `json:"unconfirmed"`            // items of it that did not check: their producers had no answer
+	Lost        int           `json:"lost"`                   // items that were known to be durable and are not there
+	RolledBack  bool          `json:"rolled_back"`            // queues.db went back to an older commit: the disk broke its word
+	Quarantine  string        `json:"quarantine,omitempty"`   // where the originals of what was damaged are kept
+	Swept       int           `json:"swept"`                  // temporary files removed
+	SkippedKeys int           `json:"skipped_keys,omitempty"` // damaged files of idempotency keys: what they knew is forgotten
 	Took        time.Duration `json:"took_ns"`
 }
 
@@ -68,6 +69,7 @@ func Open(path string, o Options) (*store.Store, Report, error) {
 	if err := sweep(dir.Path(), tmp); err != nil {
 		return nil, r, errors.Join(err, st.Close())
 	}
+	r.SkippedKeys = st.SkippedKeys()
 	tail := st.Tail()
 	r.Unclean, r.Kept, r.Unconfirmed, r.Lost = tail.Unclean, tail.Kept, tail.Unconfirmed, tail.Lost
 	if tail.Unclean {
@@ -139,6 +141,9 @@ func makeDir(path string) error {
 }
 
 func (r *Report) log(log *slog.Logger, path string) {
+	if r.SkippedKeys > 0 {
+		log.Warn("damaged files of idempotency keys are skipped", "dir", path, "files", r.SkippedKeys)
+	}
 	switch {
 	case r.Created:
 		log.Info("store created", "dir", path, "elapsed", r.Took)

@@ -3,7 +3,6 @@
 package store
 
 import (
-	"errors"
 	"fmt"
 	"os"
 )
@@ -24,7 +23,7 @@ type Block struct {
 //
 // When it returns nil error the items are durable, and the blocks hold them, pointing into buffers of their own: nothing
 // of what was passed in is kept but the masks. ErrFull, wrapped: nothing was stored, and the segment was cut back to
-// where it was. A *FatalError: it is not known what was stored, and every later call fails with the same.
+// where it was; so does a process that may open no more files. A *FatalError: it is not known what was stored, and every later call fails with the same.
 //
 // One goroutine appends. It panics when the items do not follow, or RewriteTail is due.
 func (s *Store) Append(items []Item, queueTime int64, positions map[string][]byte) ([]*Block, error) {
@@ -56,7 +55,7 @@ func (l *segmentLog) append(items []Item, queueTime int64, positions map[string]
 		return nil, l.fail("append", err)
 	}
 	if err := l.allocateAhead(g, f, int64(total)); err != nil {
-		return nil, fmt.Errorf("append: %w", err)
+		return nil, err
 	}
 	b, blocks := l.enc.encode(items, next, queueTime, g.seed, g.size, total)
 	if err := l.write(g, f, b); err != nil {
@@ -105,10 +104,7 @@ func (l *segmentLog) allocateAhead(g *segment, f *os.File, n int64) error {
 	}
 	ahead := max(need, min(need+aheadBytes, l.opts.SegmentBytes))
 	if err := l.ops.allocate(f, g.allocated, ahead-g.allocated, false); err != nil {
-		if errors.Is(err, ErrFull) {
-			return err
-		}
-		return fmt.Errorf("%w: %w", ErrFull, err)
+		return l.refuse("append", g.named(err))
 	}
 	l.mu.Lock()
 	g.allocated = ahead
@@ -124,25 +120,25 @@ func (l *segmentLog) write(g *segment, f *os.File, b []byte) error {
 		return l.cutBack(g, f, err)
 	}
 	if err != nil {
-		return l.fail("append", err)
+		return l.fail("append", g.named(err))
 	}
 	if err := l.ops.fdatasync(f); err != nil {
-		return l.fail("append", err)
+		return l.fail("append", g.named(err))
 	}
 	return nil
 }
 
 func (l *segmentLog) cutBack(g *segment, f *os.File, cause error) error {
 	if err := l.ops.truncate(f, g.size); err != nil {
-		return l.fail("append: cut back", err)
+		return l.fail("append: cut back", g.named(err))
 	}
 	if err := l.ops.fdatasync(f); err != nil {
-		return l.fail("append: cut back", err)
+		return l.fail("append: cut back", g.named(err))
 	}
 	l.mu.Lock()
 	g.allocated = g.size
 	l.mu.Unlock()
-	return fmt.Errorf("append: %w: %w", ErrFull, cause)
+	return fmt.Errorf("append: %w: %w", ErrFull, g.named(cause))
 }
 
 // publish lets readers see what is durable now.

@@ -82,19 +82,51 @@ func blockSeed(segment uint32, off int64) uint32 {
 	return crc32.Update(segment, castagnoli, binary.BigEndian.AppendUint64(nil, uint64(off)))
 }
 
-// EncodedSize returns an upper bound of what an item adds to its group commit. Without a mask it is that of the rest.
+// blockOverhead is the most that a block takes beside its items and what they have in its tables, positions aside: the
+// header and its copy, each with three lengths of tables.
+const blockOverhead = 2 * (headerCost + 5 + 3 + 3)
+
+// EncodedSize returns an upper bound, in bytes, of what an item adds to its group commit, as if it shared nothing with
+// the others. Without a mask it is that of the rest. The headers come on top: 134 bytes at most for each block, of which
+// a group commit has one and about another for every Options.BlockBytes.
 func EncodedSize(it *Item) int {
-	n := 2*(headerCost+16) + 2*(maskCost(it.Mask)+len(it.Attrs)+5) + 64
+	const crc, index, flags, mask, attrs, time = 4, 3, 2, 3, 3, binary.MaxVarintLen64
+	n := crc + index + flags + mask + time + len(it.Body)
+	tables := 0
+	if it.Mask != nil {
+		tables += setBytes(it.Mask.To) + setBytes(it.Mask.Dropped) + 1 + uvarintLen(uint64(len(it.Body)))
+	}
+	if it.Attrs != "" {
+		n += attrs
+		tables += uvarintLen(uint64(len(it.Attrs))) + len(it.Attrs)
+	}
+	if it.Expires != 0 {
+		n += time
+	}
+	if it.NotBefore != 0 {
+		n += time
+	}
 	if it.Key != "" {
-		n += len(it.Key) + 5
+		n += uvarintLen(uint64(len(it.Key))) + len(it.Key)
 	}
 	if it.Dedupe != nil {
 		n += 32
 	}
-	return n + len(it.Body)
+	return n + uvarintLen(uint64(n)) + 2*tables
 }
 
-// maskCost bounds what a mask takes in the tables.
+// setBytes is the length of what appendSet appends.
+func setBytes(set []uint32) int {
+	n := uvarintLen(uint64(len(set)))
+	var last uint32
+	for _, v := range set {
+		n += uvarintLen(uint64(v - last))
+		last = v
+	}
+	return n
+}
+
+// maskCost bounds, when blocks are planned, what a mask takes in the tables.
 func maskCost(m *Mask) int {
 	if m == nil {
 		return 0

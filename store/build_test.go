@@ -34,6 +34,7 @@ func newLog(t testing.TB) *logBench {
 func newLogOf(t testing.TB, o Options) *logBench {
 	b := &logBench{t: t, dir: t.TempDir(), opts: o, known: logState{Clean: true, OldestNeeded: 1}}
 	b.snap.QueueNumber = 3
+	b.snap.Sinks = []Sink{liveSink("a", 1, 2, 3)}
 	b.open()
 	t.Cleanup(func() { b.log.close() })
 	return b
@@ -74,11 +75,13 @@ func (b *logBench) close(clean bool) {
 
 func (b *logBench) rewriteTail() *logBench {
 	b.t.Helper()
-	if err := b.log.rewriteTail(b.snap); err != nil {
+	if err := b.log.rewriteTail(b.snap, lendNothing); err != nil {
 		b.t.Fatal(err)
 	}
 	return b
 }
+
+func lendNothing(fn func() error) error { return fn() }
 
 // append appends items, which get their seqs here, as one group commit.
 func (b *logBench) append(items ...Item) []*Block {

@@ -8,7 +8,7 @@ import (
 // Errors that a caller branches on. Everything else that Append, Commit and the housekeeping calls return as a
 // *FatalError ends the process: the restart heals.
 var (
-	// ErrFull: nothing was stored, for want of disk; it may work later.
+	// ErrFull: nothing was stored, for want of disk, or of files that the process may open; it may work later.
 	ErrFull = errors.New("the disk is full")
 	// ErrNotFound: no such seq was ever given.
 	ErrNotFound = errors.New("no such item")

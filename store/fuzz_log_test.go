@@ -152,7 +152,7 @@ func FuzzKeys(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		bounded(t, b, func(b []byte) {
 			sealCRC(b, 0, 0, len(b)-4)
-			decodeKeys(b, logUUID)
+			_, _ = decodeKeys(bytes.NewReader(b), int64(len(b)), logUUID, func(Key) bool { return true })
 		})
 	})
 }

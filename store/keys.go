@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"iter"
 	"os"
 	"path/filepath"
@@ -31,7 +32,13 @@ type keysFile struct {
 	path   string
 	serial uint64
 	newest int64
+	count  int64
+	size   int64
+	bad    bool // it does not check: it is skipped, and goes with the next DropKeys
 }
+
+// keysBytes is the length of a .keys file.
+func keysBytes(count int64) int64 { return keysFixed + keySize*count + 4 }
 
 // encodeKeys writes a .keys file.
 //
@@ -59,71 +66,121 @@ func encodeKeys(uuid [16]byte, serial uint64, newest int64, keys []Key) []byte {
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
-// decodeKeys reads a .keys file of the store with this uuid.
-func decodeKeys(b []byte, uuid [16]byte) (serial uint64, newest int64, keys []Key, err error) {
-	if len(b) < keysFixed+4 || string(b[:8]) != keysMagic {
-		return 0, 0, nil, errors.New("it does not begin as a file of keys")
+// keysAtOnce is how many keys are read at once.
+const keysAtOnce = 1024
+
+var (
+	errNoKeys  = errors.New("it does not begin as a file of keys")
+	errKeysSum = errors.New("the keys do not match their checksum")
+)
+
+// decodeKeys reads a .keys file, size bytes long, of the store with this uuid, and calls each with its keys until that
+// says no. Whether the file checks is known at its end: without each it is only checked.
+func decodeKeys(r io.Reader, size int64, uuid [16]byte, each func(Key) bool) (keysFile, error) {
+	b := make([]byte, max(keysFixed, keySize*keysAtOnce))
+	head := b[:keysFixed]
+	if _, err := io.ReadFull(r, head); err != nil || string(head[:8]) != keysMagic {
+		return keysFile{}, cmp.Or(err, errNoKeys)
 	}
-	if v := binary.BigEndian.Uint32(b[8:]); v != formatVersion {
-		return 0, 0, nil, errVersion(v)
+	if v := binary.BigEndian.Uint32(head[8:]); v != formatVersion {
+		return keysFile{}, errVersion(v)
 	}
-	body := b[:len(b)-4]
-	count := binary.BigEndian.Uint32(b[12:])
-	if crc32.Checksum(body, castagnoli) != binary.BigEndian.Uint32(b[len(body):]) ||
-		int64(len(body)) != keysFixed+keySize*int64(count) || [16]byte(b[16:]) != uuid {
-		return 0, 0, nil, errors.New("the keys do not match their checksum")
+	file := keysFile{
+		serial: binary.BigEndian.Uint64(head[32:]), newest: int64(binary.BigEndian.Uint64(head[40:])),
+		count: int64(binary.BigEndian.Uint32(head[12:])), size: size,
 	}
-	keys = make([]Key, count)
-	for i := range keys {
-		e := body[keysFixed+keySize*i:]
-		keys[i] = Key{Dedupe{[16]byte(e), [16]byte(e[16:])}, binary.BigEndian.Uint64(e[32:]), int64(binary.BigEndian.Uint64(e[40:]))}
+	if size != keysBytes(file.count) || [16]byte(head[16:]) != uuid {
+		return keysFile{}, errKeysSum
 	}
-	return binary.BigEndian.Uint64(b[32:]), int64(binary.BigEndian.Uint64(b[40:])), keys, nil
+	sum := crc32.Checksum(head, castagnoli)
+	for left := file.count; left > 0; left -= keysAtOnce {
+		part := b[:keySize*min(left, keysAtOnce)]
+		if _, err := io.ReadFull(r, part); err != nil {
+			return keysFile{}, err
+		}
+		sum = crc32.Update(sum, castagnoli, part)
+		if each != nil && !eachKey(part, each) {
+			return file, nil
+		}
+	}
+	if _, err := io.ReadFull(r, b[:4]); err != nil || binary.BigEndian.Uint32(b) != sum {
+		return keysFile{}, cmp.Or(err, errKeysSum)
+	}
+	return file, nil
 }
 
-func (l *segmentLog) readKeys(path string) (keysFile, []Key, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return keysFile{}, nil, err
+func eachKey(b []byte, each func(Key) bool) bool {
+	for e := range slices.Chunk(b, keySize) {
+		if !each(Key{Dedupe{[16]byte(e), [16]byte(e[16:])}, binary.BigEndian.Uint64(e[32:]), int64(binary.BigEndian.Uint64(e[40:]))}) {
+			return false
+		}
 	}
-	serial, newest, keys, err := decodeKeys(b, l.uuid)
+	return true
+}
+
+// readKeys reads a .keys file. It needs no memory for it.
+func (l *segmentLog) readKeys(path string, each func(Key) bool) (keysFile, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return keysFile{}, err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return keysFile{}, err
+	}
+	file, err := decodeKeys(f, fi.Size(), l.uuid, each)
+	file.path, file.size = path, fi.Size()
 	if v, ok := errors.AsType[errVersion](err); ok {
-		return keysFile{}, nil, &FormatError{Path: path, Found: uint32(v), Know: formatVersion}
+		return file, &FormatError{Path: path, Found: uint32(v), Know: formatVersion}
 	}
-	if err != nil {
-		return keysFile{}, nil, &DamageError{Path: path, Offset: -1, What: err.Error()}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = errors.New("it is cut short")
 	}
-	return keysFile{path, serial, newest}, keys, nil
+	if err != nil { // also where the disk does not answer
+		return file, &DamageError{Path: path, Offset: -1, What: err.Error()}
+	}
+	return file, nil
 }
 
-// findKeys looks through the .keys files at open. One that is damaged is made again from its segment; without a
-// segment it is refused.
+// findKeys looks through the .keys files at open. They are a cache: one that is damaged is made again from its segment;
+// without a segment it is skipped.
 func (l *segmentLog) findKeys() error {
-	paths, err := filepath.Glob(filepath.Join(globEscape(l.dir), "*.keys"))
+	entries, err := os.ReadDir(l.dir)
 	if err != nil {
 		return err
 	}
-	for _, path := range paths {
-		i := slices.IndexFunc(l.segs, func(g *segment) bool { return g.keysPath() == path })
-		file, _, err := l.readKeys(path)
-		if _, damaged := errors.AsType[*DamageError](err); damaged && i >= 0 {
+	for _, e := range entries {
+		path := filepath.Join(l.dir, e.Name())
+		if !e.Type().IsRegular() || !strings.HasSuffix(path, ".keys") {
 			continue
 		}
-		if err != nil {
+		file, err := l.readKeys(path, nil)
+		_, file.bad = errors.AsType[*DamageError](err)
+		if err != nil && !file.bad {
 			return err
 		}
-		if i >= 0 {
-			l.segs[i].keysFile = i < len(l.segs)-1
-		} else {
-			l.oldKeys = append(l.oldKeys, file)
+		if i := slices.IndexFunc(l.segs, func(g *segment) bool { return g.keysPath() == path }); i >= 0 {
+			l.segs[i].keysFile = !file.bad && i < len(l.segs)-1
+			continue
 		}
+		l.oldKeys = append(l.oldKeys, file)
 	}
 	return nil
 }
 
-// globEscape makes a directory's own characters mean themselves in a pattern.
-func globEscape(dir string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(dir)
+// SkippedKeys returns how many files of idempotency keys are damaged, with their segments gone: what they knew is
+// forgotten. They go with the next DropKeys.
+func (s *Store) SkippedKeys() int {
+	s.log.mu.Lock()
+	defer s.log.mu.Unlock()
+	n := 0
+	for _, k := range s.log.oldKeys {
+		if k.bad {
+			n++
+		}
+	}
+	return n
 }
 
 // A keySource is where the keys of one segment are.
@@ -138,7 +195,9 @@ func (l *segmentLog) keySources() []keySource {
 	defer l.mu.Unlock()
 	var out []keySource
 	for _, k := range l.oldKeys {
-		out = append(out, keySource{serial: k.serial, path: k.path})
+		if !k.bad {
+			out = append(out, keySource{serial: k.serial, path: k.path})
+		}
 	}
 	for _, g := range l.segs {
 		s := keySource{serial: g.serial, seg: g}
@@ -158,47 +217,48 @@ func (l *segmentLog) keySources() []keySource {
 func (s *Store) Keys() iter.Seq[Key] { return s.log.allKeys }
 
 func (l *segmentLog) allKeys(yield func(Key) bool) {
+	more := true
+	each := func(k Key) bool {
+		more = more && yield(k)
+		return more
+	}
 	for _, s := range l.keySources() {
-		var keys []Key
 		if s.path != "" {
-			_, keys, _ = l.readKeys(s.path)
+			_, _ = l.readKeys(s.path, each) // it was checked when the store was opened
 		} else {
-			keys, _ = l.keysIn(s.seg)
+			_ = l.keysIn(s.seg, each)
 		}
-		for _, k := range keys {
-			if !yield(k) {
-				return
-			}
+		if !more {
+			return
 		}
 	}
 }
 
-// keysIn collects the keys of a segment from its items.
-func (l *segmentLog) keysIn(g *segment) ([]Key, error) {
+// keysIn calls each with the keys of a segment, from its items, until that says no.
+func (l *segmentLog) keysIn(g *segment, each func(Key) bool) error {
 	f, err := g.open()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	v := l.view(g)
-	keys := make([]Key, 0, v.keys)
 	r := newBlockReader(g, f, v.size, readBytes)
 	for off := g.start; off < v.size; {
 		h, err := r.block(off)
 		if err != nil {
-			return keys, readError(g, off, err)
+			return readError(g, off, err)
 		}
 		items, bad, err := r.itemsOf(&h, off)
 		if err != nil {
-			return keys, readError(g, bad, err)
+			return readError(g, bad, err)
 		}
 		for i := range items {
-			if d := items[i].Dedupe; d != nil {
-				keys = append(keys, Key{*d, items[i].Seq, items[i].Time})
+			if d := items[i].Dedupe; d != nil && !each(Key{*d, items[i].Seq, items[i].Time}) {
+				return nil
 			}
 		}
 		off += int64(h.size())
 	}
-	return keys, nil
+	return nil
 }
 
 // writeKeys makes a segment's .keys durable, if it has keys and there is no such file yet.
@@ -206,13 +266,13 @@ func (l *segmentLog) writeKeys(v view) error {
 	if v.keys == 0 || v.keysFile {
 		return nil
 	}
-	keys, err := l.keysIn(v.seg)
+	keys, newest := make([]Key, 0, v.keys), int64(0)
+	err := l.keysIn(v.seg, func(k Key) bool {
+		keys, newest = append(keys, k), max(newest, k.Time)
+		return true
+	})
 	if err != nil {
 		return fmt.Errorf("collect keys: %w", err)
-	}
-	newest := int64(0)
-	for _, k := range keys {
-		newest = max(newest, k.Time)
 	}
 	if err := l.replaceFile(v.seg.keysPath(), encodeKeys(l.uuid, v.seg.serial, newest, keys)); err != nil {
 		return fmt.Errorf("write keys: %w", err)
@@ -242,23 +302,40 @@ func (l *segmentLog) replaceFile(path string, b []byte) error {
 	return l.ops.syncDir(l.dir)
 }
 
-// DropKeys removes the .keys files whose segment is gone and whose newest key is of before that time, in ms since 1970.
-func (s *Store) DropKeys(before int64) error { return s.log.dropKeys(before) }
+// DropKeys removes the .keys files whose segment is gone and which nobody needs: their newest key is of before that
+// time, in ms since 1970, or there are keep newer keys, or they do not check.
+func (s *Store) DropKeys(before int64, keep int) error { return s.log.dropKeys(before, keep) }
 
-func (l *segmentLog) dropKeys(before int64) error {
-	l.mu.Lock()
-	drop := slices.Clone(l.oldKeys)
-	l.mu.Unlock()
-	drop = slices.DeleteFunc(drop, func(k keysFile) bool { return k.newest >= before })
+func (l *segmentLog) dropKeys(before int64, keep int) error {
 	var errs []error
-	for _, k := range drop {
+	for _, k := range l.needlessKeys(before, int64(keep)) {
 		if err := l.ops.remove(k.path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, err)
 			continue
 		}
 		l.mu.Lock()
-		l.oldKeys = slices.DeleteFunc(slices.Clone(l.oldKeys), func(o keysFile) bool { return o.serial == k.serial })
+		l.oldKeys = slices.DeleteFunc(slices.Clone(l.oldKeys), func(o keysFile) bool { return o.path == k.path })
 		l.mu.Unlock()
 	}
 	return errors.Join(errs...)
+}
+
+// needlessKeys lists what dropKeys removes.
+func (l *segmentLog) needlessKeys(before, keep int64) []keysFile {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := slices.Clone(l.oldKeys)
+	for _, g := range l.segs {
+		all = append(all, keysFile{serial: g.serial, count: g.keys})
+	}
+	slices.SortFunc(all, func(a, b keysFile) int { return cmp.Compare(b.serial, a.serial) })
+	var drop []keysFile
+	newer := int64(0)
+	for _, k := range all {
+		if k.path != "" && (k.bad || k.newest < before || newer >= keep) {
+			drop = append(drop, k)
+		}
+		newer += k.count
+	}
+	return drop
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -120,6 +121,14 @@ func (l *segmentLog) fail(op string, err error) error {
 	return l.fatal
 }
 
+// refuse tells what passes from what ends the log.
+func (l *segmentLog) refuse(op string, err error) error {
+	if err = full(err); errors.Is(err, ErrFull) {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	return l.fail(op, err)
+}
+
 // failure returns the error that ended the log, nil while it works.
 func (l *segmentLog) failure() error {
 	l.mu.Lock()
@@ -182,12 +191,18 @@ func (l *segmentLog) queueNumber() uint32 {
 	return l.queueNo
 }
 
-// usage returns what segments and the spare take of the disk.
+// usage returns what segments with their keys, and the spare, take of the disk.
 func (l *segmentLog) usage() (logBytes, spareBytes int64, segments int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, g := range l.segs {
 		logBytes += g.allocated
+		if g.keysFile {
+			logBytes += keysBytes(g.keys)
+		}
+	}
+	for _, k := range l.oldKeys {
+		logBytes += k.size
 	}
 	return logBytes, l.spareBytes.Load(), len(l.segs)
 }
@@ -220,8 +235,8 @@ func (s *Store) Oldest() uint64 { return s.log.oldest() }
 // IDTime returns the highest Item.Time ever stored, in ms since 1970.
 func (s *Store) IDTime() int64 { return s.log.idTime() }
 
-// MaxGroup returns the most bytes that a group commit may encode to: half a segment. Compare it with the sum of
-// EncodedSize.
+// MaxGroup returns the most bytes that a group commit may encode to: half a segment, of which a few headers are no
+// part. Compare it with the sum of EncodedSize.
 func (s *Store) MaxGroup() int64 { return s.log.opts.SegmentBytes / 2 }
 
 // Positions returns the newest positions of the sources that are durable. The map is the caller's, the values are not

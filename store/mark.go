@@ -71,6 +71,15 @@ func (q *queues) clearClean() error {
 	return err
 }
 
+// note writes down what is known of the log.
+func (q *queues) note(v logView) error {
+	_, err := q.update(0, func(t *transaction) error {
+		t.see(v)
+		return nil
+	})
+	return err
+}
+
 // setClean leaves word that the store was closed in order.
 func (q *queues) setClean(v logView) error {
 	_, err := q.update(0, func(t *transaction) error {
@@ -123,7 +132,7 @@ func (q *queues) durable(tx *bolt.Tx) error {
 	err := tx.Commit()
 	stats := tx.Stats()
 	q.written.Add(stats.GetPageAlloc() + page)
-	q.taken.Store(q.size())
+	q.measure()
 	switch {
 	case err == nil:
 		return nil

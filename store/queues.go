@@ -26,6 +26,7 @@ type queues struct {
 	given   atomic.Uint32 // highest queue number handed out
 	written atomic.Int64  // bytes of pages that commits wrote
 	taken   atomic.Int64  // allocated bytes of the file, as of the newest commit
+	free    atomic.Int64  // bytes of its free pages, likewise
 
 	writing sync.Mutex // held by who commits
 	ahead   int64      // disk is allocated up to here; guarded by writing
@@ -81,7 +82,7 @@ func openQueues(dir string) (*queues, error) {
 	if err := q.makeRoom(0); err != nil && !errors.Is(err, ErrFull) {
 		return nil, errors.Join(err, q.db.Close())
 	}
-	q.taken.Store(q.size())
+	q.measure()
 	return q, nil
 }
 
@@ -116,6 +117,33 @@ func checkFile(path string) error {
 		return &DamageError{Path: path, Offset: int64(page.id) * int64(report.PageSize), What: page.Error()}
 	}
 	return err
+}
+
+// CheckFormat refuses the queues.db at path if it is of another format, with a *FormatError, or cannot be walked, with a
+// *DamageError. It changes nothing. Open does the same; this is for who has to know before.
+func CheckFormat(path string) error {
+	if err := checkFile(path); err != nil {
+		return fmt.Errorf("check format: %w", err)
+	}
+	options := boltOptions()
+	options.ReadOnly = true
+	q := &queues{path: path}
+	err := guard(path, func() (err error) {
+		if q.db, err = bolt.Open(path, 0, options); err != nil {
+			return err
+		}
+		return errors.Join(q.db.View(func(tx *bolt.Tx) error {
+			b := tx.Bucket(bucketMeta)
+			if b == nil {
+				return q.damaged("meta", nil, "it is missing")
+			}
+			return q.checkFormat(b)
+		}), q.db.Close())
+	})
+	if err != nil {
+		return fmt.Errorf("check format: %w", err)
+	}
+	return nil
 }
 
 // guard runs fn, turning a panic, and a fault of the mapped file, into damage.
@@ -228,6 +256,13 @@ func (q *queues) queueTime() int64 {
 	q.mu.RLock()
 	defer q.mu.RUnlock()
 	return q.meta.QueueTime
+}
+
+// measure notes what the file takes, and what of it is free: pages that the newest commit freed are so for the next.
+func (q *queues) measure() {
+	stats := q.db.Stats()
+	q.free.Store(int64(stats.FreePageN+stats.PendingPageN) * int64(q.db.Info().PageSize))
+	q.taken.Store(q.size())
 }
 
 // size is the disk that the file takes. It asks the system, which is too dear for every put.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"strings"
 	"syscall"
@@ -29,9 +30,49 @@ func (q *queues) makeRoom(need int64) error {
 		q.ahead = used + want
 		return nil
 	}
+	if !isFull(err) {
+		return err
+	}
 	stats := q.db.Stats()
-	if free := int64(stats.FreePageN) * int64(q.db.Info().PageSize); errors.Is(err, ErrFull) && q.ahead-used+free >= need {
+	if free := int64(stats.FreePageN) * int64(q.db.Info().PageSize); q.ahead-used+free >= need {
 		return nil
+	}
+	// What an earlier process had ahead is there still, and not known to be.
+	for more := int64(queuesAhead / 2); more >= 64<<10; more /= 2 {
+		if allocate(q.file, used, need+more, true) == nil {
+			q.ahead = used + need + more
+			return nil
+		}
+	}
+	return full(err)
+}
+
+// lend lets fn use the disk that queues.db has ahead of its use, and takes as much again afterwards as there is.
+func (q *queues) lend(fn func() error) error {
+	q.writing.Lock()
+	defer q.writing.Unlock()
+	fi, err := q.file.Stat()
+	if err == nil {
+		err = q.file.Truncate(fi.Size()) // what is allocated beyond its size goes
+	}
+	if err != nil {
+		return err
+	}
+	q.ahead = 0
+	err = fn()
+	if rerr := q.makeRoom(0); !errors.Is(rerr, ErrFull) {
+		err = errors.Join(err, rerr)
+	}
+	q.measure()
+	return err
+}
+
+// full makes an error ErrFull, with its cause, if it says that nothing was stored and that it may work later: the disk
+// has no room, or the process may open no more files, which passes as well.
+func full(err error) error {
+	passes := isFull(err) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+	if passes && !errors.Is(err, ErrFull) {
+		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	return err
 }

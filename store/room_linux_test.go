@@ -151,3 +151,22 @@ func TestAFailedCommitIsFatalForGood(t *testing.T) {
 		mustCommit(t, q, Change{})
 	}
 }
+
+// Guarantees B5, G1, in part: what a killed process had ahead is of use to the next one, on a disk that is full.
+func TestRoomAheadOutlivesAKillOnAFullDisk(t *testing.T) {
+	dir := smallDisk(t, 16<<20)
+	d, err := LockDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "error", errors.Join(Create(d, testUUID), d.Close()), nil)
+	q := openTestQueues(t, dir)
+	mustCommit(t, q, Change{Sinks: []Sink{liveSink("a", 1)}, Queues: []QueueChange{{Number: 1, Rows: bigRows(1, 1000)}}})
+	fillDisk(t, dir)
+	for i := range uint64(300) {
+		if i%50 == 0 {
+			q = reopenTestQueues(t, q)
+		}
+		mustCommit(t, q, Change{Queues: []QueueChange{{Number: 1, Cursor: i, Marks: []uint64{i + 1, i + 5000}, Rows: []Row{{Seq: i, State: RowDead}}}}})
+	}
+}

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 )
@@ -50,11 +51,11 @@ func (l *segmentLog) spareDue() (size int64, due bool) {
 func (l *segmentLog) makeSpare(size int64) (*spareFile, error) {
 	f, err := os.OpenFile(filepath.Join(l.dir, spareName), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return nil, err
+		return nil, full(err)
 	}
 	spare := &spareFile{file: f, allocated: size}
 	if err := l.ops.allocate(f, 0, size, false); err != nil {
-		return nil, errors.Join(err, l.dropSpare(spare))
+		return nil, errors.Join(full(err), l.dropSpare(spare))
 	}
 	return spare, nil
 }
@@ -63,15 +64,15 @@ func (l *segmentLog) dropSpare(spare *spareFile) error {
 	return errors.Join(spare.file.Close(), l.ops.remove(spare.file.Name()))
 }
 
-// takeSpare returns the spare, or one made now, which takes the disk 4 MiB at a time. The caller holds spareMu until the
+// takeSpare returns the spare, or one of that size made now. The caller holds spareMu until the
 // file has another name: otherwise the next Prepare would make it anew under our hands.
-func (l *segmentLog) takeSpare() (*spareFile, error) {
+func (l *segmentLog) takeSpare(size int64) (*spareFile, error) {
 	if spare := l.spare; spare != nil {
 		l.spare = nil
 		l.spareBytes.Store(0)
 		return spare, nil
 	}
-	return l.makeSpare(min(aheadBytes, l.opts.SegmentBytes))
+	return l.makeSpare(size)
 }
 
 // rotate starts a new segment that begins at the end of the one before: what was never given is a gap in it.
@@ -80,10 +81,10 @@ func (l *segmentLog) rotate(next uint64, snap func() snapshot) error {
 	l.spareMu.Lock()
 	defer l.spareMu.Unlock()
 	l.rotateSoon.Store(false)
-	spare, err := l.takeSpare()
+	spare, err := l.takeSpare(min(aheadBytes, l.opts.SegmentBytes)) // the rest as it is needed
 	if err != nil {
 		l.rotateSoon.Store(true)
-		return fmt.Errorf("append: new segment: %w: %w", ErrFull, err)
+		return l.refuse("append: new segment", err)
 	}
 	g, b := l.newHeader(l.firstOfNew(next), snap())
 	if err := l.install(spare, g, b); err != nil {
@@ -118,6 +119,7 @@ func (l *segmentLog) newHeader(first uint64, snap snapshot) (*segment, []byte) {
 	for n, q := range snap.Queues {
 		h.Queues[n] = headerQueue{Cursor: q.Cursor, LowestOwed: q.LowestOwed}
 	}
+	l.forgetQueues(snap.Sinks)
 	for n, t := range l.accepted {
 		q := h.Queues[n]
 		q.Accepted = t
@@ -128,6 +130,17 @@ func (l *segmentLog) newHeader(first uint64, snap snapshot) (*segment, []byte) {
 	return newSegment(l.dir, h, int64(len(b))), b
 }
 
+// forgetQueues drops what was accepted for queues that no sink has any more. mu is held.
+func (l *segmentLog) forgetQueues(sinks []Sink) {
+	have := make(map[uint32]bool)
+	for _, s := range sinks {
+		for _, q := range s.Queues {
+			have[q.Number] = true
+		}
+	}
+	maps.DeleteFunc(l.accepted, func(n uint32, _ Tally) bool { return !have[n] })
+}
+
 // install makes the spare the active segment: b, which is its header and perhaps blocks, is durable before it has its
 // name, and its name before anything is appended. Until the rename nothing has happened.
 func (l *segmentLog) install(spare *spareFile, g *segment, b []byte) error {
@@ -136,10 +149,12 @@ func (l *segmentLog) install(spare *spareFile, g *segment, b []byte) error {
 		err = l.ops.fdatasync(spare.file)
 	}
 	if err != nil {
-		return fmt.Errorf("append: new segment: %w: %w", ErrFull, errors.Join(err, l.dropSpare(spare)))
+		return l.refuse("append: new segment", errors.Join(err, l.dropSpare(spare)))
 	}
 	// If we were to crash after this, the segment would be there, with all that b has.
-	if err := l.ops.rename(l.dir, spareName, filepath.Base(g.path)); err != nil {
+	if err := l.ops.rename(l.dir, spareName, filepath.Base(g.path)); isFull(err) {
+		return l.refuse("append: new segment", errors.Join(err, l.dropSpare(spare)))
+	} else if err != nil {
 		return l.fail("append: new segment", errors.Join(err, spare.file.Close()))
 	}
 	if err := l.ops.syncDir(l.dir); err != nil {

@@ -284,6 +284,9 @@ func (l *segmentLog) sweep() error {
 	}
 	for _, e := range entries {
 		name := e.Name()
+		if !e.Type().IsRegular() {
+			continue
+		}
 		if name != spareName && !strings.HasSuffix(name, ".gone.tmp") && !strings.HasSuffix(name, ".keys.tmp") {
 			continue
 		}

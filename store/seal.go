@@ -104,7 +104,9 @@ func (l *segmentLog) forget(g *segment) {
 	defer l.mu.Unlock()
 	l.segs = slices.DeleteFunc(slices.Clone(l.segs), func(o *segment) bool { return o == g })
 	if g.keysFile {
-		l.oldKeys = append(slices.Clone(l.oldKeys), keysFile{g.keysPath(), g.serial, g.lastTime})
+		l.oldKeys = append(slices.Clone(l.oldKeys), keysFile{
+			path: g.keysPath(), serial: g.serial, newest: g.lastTime, count: g.keys, size: keysBytes(g.keys),
+		})
 	}
 }
 

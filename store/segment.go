@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -181,6 +182,14 @@ func (g *segment) close() error {
 	}
 	err := g.file.Close()
 	g.file = nil
+	return err
+}
+
+// named lets an error of a file tell the segment's name: an open file keeps the one that it was made with, the spare's.
+func (g *segment) named(err error) error {
+	if p, ok := errors.AsType[*os.PathError](err); ok {
+		p.Path = g.path
+	}
 	return err
 }
 

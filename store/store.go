@@ -11,7 +11,7 @@ import (
 
 // Options say how a store is laid out. The zero value is production.
 type Options struct {
-	SegmentBytes int64 // size of a segment; 0: 64 MiB; at least 64 KiB
+	SegmentBytes int64 // size of a segment; 0: 64 MiB; at least 64 KiB, less than 4 GiB
 	BlockBytes   int   // most bytes of a block of several items; 0: 256 KiB
 }
 
@@ -20,6 +20,9 @@ func (o Options) withDefaults() (Options, error) {
 	o.BlockBytes = cmp.Or(o.BlockBytes, 256<<10)
 	if o.SegmentBytes < 64<<10 {
 		return o, fmt.Errorf("segment of %d bytes: at least 65536", o.SegmentBytes)
+	}
+	if o.SegmentBytes >= 4<<30 { // offsets in its index have 32 bits
+		return o, fmt.Errorf("segment of %d bytes: less than 4 GiB", o.SegmentBytes)
 	}
 	if o.BlockBytes < 1<<10 {
 		return o, fmt.Errorf("block of %d bytes: at least 1024", o.BlockBytes)
@@ -57,8 +60,9 @@ type queueSnap struct{ Cursor, LowestOwed uint64 }
 
 // Usage is the disk that a store takes: allocated sizes, as they count against a budget.
 type Usage struct {
-	LogBytes    int64
+	LogBytes    int64 // segments, and files of idempotency keys
 	QueuesBytes int64
+	QueuesFree  int64 // of QueuesBytes: free pages, which commits use before the file grows; as of the newest commit
 	SpareBytes  int64
 	Segments    int
 }
@@ -144,7 +148,7 @@ func (s *Store) UUID() [16]byte { return s.uuid }
 
 // Usage returns the disk that the store takes.
 func (s *Store) Usage() Usage {
-	u := Usage{QueuesBytes: s.queues.taken.Load()}
+	u := Usage{QueuesBytes: s.queues.taken.Load(), QueuesFree: s.queues.free.Load()}
 	u.LogBytes, u.SpareBytes, u.Segments = s.log.usage()
 	return u
 }

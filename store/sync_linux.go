@@ -2,7 +2,6 @@ package store
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -25,8 +24,8 @@ func fdatasync(f *os.File) error {
 }
 
 // allocate takes disk blocks for n bytes of f from off on, so that later writes there cannot meet a full disk. Unless
-// keepSize is set the file grows to off+n and reads zeros there. A full disk is ErrFull, wrapped; a file system that
-// cannot allocate is no error, and nothing happened.
+// keepSize is set the file grows to off+n and reads zeros there. A file system that cannot allocate is no error, and
+// nothing happened.
 func allocate(f *os.File, off, n int64, keepSize bool) error {
 	var mode uint32
 	if keepSize {
@@ -37,8 +36,6 @@ func allocate(f *os.File, off, n int64, keepSize bool) error {
 		switch {
 		case err == nil, errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS):
 			return nil
-		case isFull(err):
-			return fmt.Errorf("allocate %d bytes of %s: %w (%w)", n, f.Name(), ErrFull, err)
 		case !errors.Is(err, unix.EINTR):
 			return &os.PathError{Op: "fallocate", Path: f.Name(), Err: err}
 		}

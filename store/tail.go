@@ -25,7 +25,16 @@ type tornGroup struct {
 	group     uint64
 	queueTime int64
 	end       uint64 // after the last seq that any of its headers names
+	reach     int64  // offset after the last byte that any of its headers names
 	positions map[string][]byte
+	whole     *wholeGroup // nil: something of it does not check
+}
+
+// A wholeGroup is a last group commit that may stay where it is: every byte that counts is as it was written.
+type wholeGroup struct {
+	bytes []byte       // as they checked; what the disk has is not known
+	state segmentState // of the segment, with the group
+	sums  []blockSums
 }
 
 // A tailScan looks at the newest segment. It counts a group commit only when the next one shows that it was durable.
@@ -71,7 +80,7 @@ func (s *tailScan) judge(off int64, known logState) error {
 	if s.before.end == 0 {
 		s.off, s.before = off, g.segmentState
 	}
-	found, err := s.findBlocks(off)
+	found, raw, err := s.findBlocks(off)
 	if err != nil {
 		return err
 	}
@@ -82,6 +91,13 @@ func (s *tailScan) judge(off int64, known logState) error {
 	if err != nil {
 		return err
 	}
+	torn.reach = off
+	for _, b := range found {
+		torn.reach = max(torn.reach, b.off+int64(b.header.size()))
+	}
+	if unconfirmed == 0 && s.ended && len(s.pending) > 0 && s.inPlace(found, raw[:off-s.off]) {
+		torn.whole = &wholeGroup{raw[:off-s.off], g.segmentState, s.pending}
+	}
 	g.segmentState = s.before
 	s.log.torn, s.log.rewrite = torn, true
 	s.log.seq = max(s.log.seq, torn.end)
@@ -90,6 +106,22 @@ func (s *tailScan) judge(off int64, known logState) error {
 		Kept: len(torn.items), Unconfirmed: unconfirmed,
 	}
 	return nil
+}
+
+// inPlace reports whether the blocks that were found are, one behind the other, all of raw, each with a header that checks.
+func (s *tailScan) inPlace(found []tornBlock, raw []byte) bool {
+	at := 0
+	for _, b := range found {
+		if b.off != s.off+int64(at) || at >= len(raw) {
+			return false
+		}
+		h, err := parseBlock(raw[at:], blockMagic)
+		if err != nil || checkBlock(raw[at:], &h, b.seed) != nil {
+			return false
+		}
+		at += h.size()
+	}
+	return at == len(raw)
 }
 
 // choose leaves in found the blocks of the last group commit alone. If there are two, the earlier one has to be whole
@@ -175,42 +207,5 @@ func (s *tailScan) checkLost(t *tornGroup, found []tornBlock, known logState) er
 		}
 		due = b.header.end()
 	}
-	return nil
-}
-
-// RewriteTail appends what checks of the last group commit again, to a new segment; the old one ends before it. So
-// nothing depends any more on bytes of which only the page cache may know. After a clean start it does nothing. When it
-// returns nil the items are durable, under their own seqs, and Append may follow. ErrFull, wrapped: nothing happened.
-// It may be repeated after any crash.
-func (s *Store) RewriteTail() error { return s.log.rewriteTail(s.queues.snapshot()) }
-
-func (l *segmentLog) rewriteTail(snap snapshot) error {
-	if !l.rewrite {
-		return nil
-	}
-	if len(l.torn.items) > 0 {
-		if err := l.appendAgain(&l.torn, snap); err != nil {
-			return fmt.Errorf("rewrite the tail: %w", err)
-		}
-	}
-	l.torn, l.rewrite = tornGroup{}, false
-	return nil
-}
-
-// appendAgain makes a segment that has the group when it gets its name.
-func (l *segmentLog) appendAgain(t *tornGroup, snap snapshot) error {
-	l.spareMu.Lock()
-	defer l.spareMu.Unlock()
-	spare, err := l.takeSpare()
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrFull, err)
-	}
-	g, header := l.newHeader(l.firstOfNew(0), snap)
-	total := l.enc.plan(t.items, g.first, t.queueTime, t.positions)
-	b, blocks := l.enc.encode(t.items, t.group, t.queueTime, g.seed, g.start, total)
-	if err := l.install(spare, g, append(header, b...)); err != nil {
-		return err
-	}
-	l.publish(g, blocks, t.positions)
 	return nil
 }

@@ -338,7 +338,7 @@ func TestRewriteThatCrashedBeforeTheRenameIsRepeated(t *testing.T) {
 	b := newLog(t)
 	b.segTail(4).reopen(false)
 	b.log.ops.rename = func(string, string, string) error { return errors.New("crash") }
-	if err := b.log.rewriteTail(b.snap); err == nil {
+	if err := b.log.rewriteTail(b.snap, lendNothing); err == nil {
 		t.Fatal("no error")
 	}
 	if _, err := os.Stat(filepath.Join(b.dir, spareName)); err != nil {

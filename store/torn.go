@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"encoding/binary"
+	"hash/crc32"
 )
 
 // A tornItem is an item of a torn group that checks.
@@ -39,15 +40,16 @@ type tornBlock struct {
 }
 
 // findBlocks reads the last group commit, and whatever stands behind the chain, and finds every block of it, by its
-// header or by the copy at its end.
-func (s *tailScan) findBlocks(off int64) ([]tornBlock, error) {
+// header or by the copy at its end. It returns the bytes that it looked at too, from s.off on.
+func (s *tailScan) findBlocks(off int64) ([]tornBlock, []byte, error) {
 	g := s.seg
-	b := make([]byte, max(off, lastNonzero(g.file, off, g.allocated))-s.off)
-	if len(b) == 0 {
-		return nil, nil
+	n := max(off, lastNonzero(g.file, off, g.allocated)) - s.off
+	if n == 0 {
+		return nil, nil, nil
 	}
-	if _, err := g.file.ReadAt(b, s.off); err != nil {
-		return nil, err
+	b := make([]byte, n+crc32.Size) // what ends here may end in a checksum that ends in zeros
+	if _, err := g.file.ReadAt(b[:n], s.off); err != nil {
+		return nil, nil, err
 	}
 	f := blockFinder{b: b, limit: int(g.allocated - s.off), base: s.off, seed: g.seed}
 	for f.pos < len(f.b) {
@@ -55,7 +57,7 @@ func (s *tailScan) findBlocks(off int64) ([]tornBlock, error) {
 			f.resync()
 		}
 	}
-	return f.found, nil
+	return f.found, f.b, nil
 }
 
 // A blockFinder finds blocks in bytes of which some are damaged.

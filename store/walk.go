@@ -35,13 +35,21 @@ func firstError(steps ...func() error) error {
 	return nil
 }
 
-func (q *queues) loadMeta(b *bolt.Bucket) error {
+// checkFormat looks at the record that every program can read.
+func (q *queues) checkFormat(b *bolt.Bucket) error {
 	format, err := openValue(0, keyFormat, b.Get(keyFormat))
 	if err != nil || len(format) < 4 {
 		return q.damage("meta", keyFormat, errChecksum)
 	}
 	if found := binary.BigEndian.Uint32(format); found != queuesFormat {
 		return &FormatError{Path: q.path, Found: found, Know: queuesFormat}
+	}
+	return nil
+}
+
+func (q *queues) loadMeta(b *bolt.Bucket) error {
+	if err := q.checkFormat(b); err != nil {
+		return err
 	}
 	uuid, err := openValue(0, keyStore, b.Get(keyStore))
 	if err != nil || len(uuid) != len(q.uuid) {
