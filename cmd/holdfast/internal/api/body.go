@@ -74,6 +74,7 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, limit int64) (
 	if _, err := b.ReadFrom(http.MaxBytesReader(w, r.Body, limit)); err != nil {
 		return nil, err
 	}
+	w.Header().Del("Connection") // the body has ended: see ServeHTTP
 	return b.Bytes(), nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -97,6 +98,9 @@ type fakePending struct {
 func (p *fakePending) Wait(ctx context.Context) (Accepted, error) {
 	if p.q.wait != nil {
 		if err := p.q.wait(ctx, p.first); err != nil {
+			if p.out.Join != nil { // as the real one does
+				p.out.Join.Close()
+			}
 			return Accepted{}, err
 		}
 	}
@@ -104,12 +108,13 @@ func (p *fakePending) Wait(ctx context.Context) (Accepted, error) {
 }
 
 type fakeJoin struct {
-	q    *fakeQueue
-	once sync.Once
+	q      *fakeQueue
+	once   sync.Once
+	closed atomic.Bool
 }
 
 func (j *fakeJoin) Wait(ctx context.Context) error {
-	if j.q.join == nil {
+	if j.q.join == nil || j.closed.Load() {
 		return nil
 	}
 	return j.q.join(ctx)
@@ -117,6 +122,7 @@ func (j *fakeJoin) Wait(ctx context.Context) error {
 
 func (j *fakeJoin) Close() {
 	j.once.Do(func() {
+		j.closed.Store(true)
 		j.q.mu.Lock()
 		defer j.q.mu.Unlock()
 		j.q.closed++
@@ -145,7 +151,7 @@ func (q *fakeQueue) State(id uuid.UUID) (queue.ItemState, error) {
 	}
 	ended, end := context.WithCancel(context.Background())
 	end()
-	st := queue.ItemState{ID: id, Accepted: fakeTime, Size: len(it.Body), Attrs: it.Attrs, Key: it.Key, Sinks: []queue.Progress{{Sink: "crm", State: "done", Attempts: 1}}}
+	st := queue.ItemState{ID: id, Accepted: fakeTime, Size: len(it.Body), Attrs: it.Attrs, Key: it.Key, Sinks: []queue.Progress{{Sink: "crm", State: "done"}}}
 	if st.Complete = q.join == nil || q.join(ended) == nil; !st.Complete {
 		st.Sinks = append(st.Sinks, queue.Progress{Sink: "file", State: "retrying", Attempts: 2, Next: fakeTime, LastError: "delivery failed: 500"})
 	}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -47,8 +48,8 @@ func parseHead(h http.Header) (head, error) {
 	if d.idempotency != "" && d.format != single {
 		return d, invalid(0, "Idempotency-Key", "it names one item, and this format has several: use envelopes with an idempotency_key each")
 	}
-	d.wait, err = preferredWait(h)
-	return d, err
+	d.wait = preferredWait(h)
+	return d, nil
 }
 
 // media reads what the body is.
@@ -200,21 +201,29 @@ func unquote(s string) (string, bool) {
 // maxWait bounds Prefer: wait.
 const maxWait = 300
 
-// preferredWait reads wait of the Prefer header, RFC 7240; other preferences are none of ours.
-func preferredWait(h http.Header) (time.Duration, error) {
+// preferredWait reads wait of the Prefer header, RFC 7240; other preferences are none of ours. A preference is no order:
+// the first that is given counts, more than maxWait is maxWait, and what is no number is as if it were not there.
+func preferredWait(h http.Header) time.Duration {
 	for _, v := range h.Values("Prefer") {
 		for pref := range strings.SplitSeq(v, ",") {
 			pref, _, _ = strings.Cut(pref, ";")
 			name, n, _ := strings.Cut(pref, "=")
-			if !strings.EqualFold(strings.TrimSpace(name), "wait") {
-				continue
+			if strings.EqualFold(strings.TrimSpace(name), "wait") {
+				return time.Duration(waitSeconds(strings.TrimSpace(n))) * time.Second
 			}
-			s, err := strconv.Atoi(strings.Trim(strings.TrimSpace(n), `"`))
-			if err != nil || s < 1 || s > maxWait {
-				return 0, invalid(0, "Prefer", "wait is a number of seconds from 1 to %d", maxWait)
-			}
-			return time.Duration(s) * time.Second, nil
 		}
 	}
-	return 0, nil
+	return 0
+}
+
+// waitSeconds is a number of seconds from 0 to maxWait, with quotes around it or without.
+func waitSeconds(s string) uint64 {
+	if len(s) > 1 && s[0] == '"' && s[len(s)-1] == '"' {
+		s = s[1 : len(s)-1]
+	}
+	n, err := strconv.ParseUint(s, 10, 64) // one that is too large for it is its maximum
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
+		return 0
+	}
+	return min(n, maxWait)
 }

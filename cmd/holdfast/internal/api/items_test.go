@@ -55,9 +55,6 @@ func TestWrongInputIsRefusedWithItsPositionAndStoresNothing(t *testing.T) {
 		"long attribute":          {"1", []string{"Holdfast-Attr-" + strings.Repeat("A", 65), "x"}, 400, 0, "Holdfast-Attr-A" + strings.Repeat("a", 64)},
 		"type as attribute":       {"1", []string{"Holdfast-Attr-Type", "x"}, 400, 0, "Holdfast-Attr-Type"},
 		"two keys of order":       {"1", []string{"Holdfast-Key", "a", "Holdfast-Key", "b"}, 400, 0, "Holdfast-Key"},
-		"wait too long":           {"1", []string{"Prefer", "wait=301"}, 400, 0, "Prefer"},
-		"wait for nothing":        {"1", []string{"Prefer", "respond-async, wait=0"}, 400, 0, "Prefer"},
-		"wait for what":           {"1", []string{"Prefer", "wait=soon"}, 400, 0, "Prefer"},
 		"no envelope":             {`{"body":1}` + "\n[1]\n", []string{"Content-Type", envelopeType}, 400, 2, ""},
 		"half an envelope":        {"\n{\"body\":1", []string{"Content-Type", envelopeType}, 400, 2, ""},
 		"unknown field":           {`{"body":1}` + "\n\n" + `{"body":1,"boody":2}`, []string{"Content-Type", envelopeType}, 400, 3, "boody"},
@@ -368,5 +365,37 @@ func TestPanicIsA500AndTheServiceLivesOn(t *testing.T) {
 	}
 	if a := call(t, ts, "POST", "/v1/stream", "x\n"); a.StatusCode != http.StatusOK || !strings.Contains(a.body, `"code":"internal"`) {
 		t.Errorf("%s", a.body)
+	}
+}
+
+// RFC 7240: a preference that cannot be met is no error.
+func TestPreferenceToWaitIsNoOrder(t *testing.T) {
+	ts, _ := serve(t, &fakeQueue{}, Options{})
+	for prefer, want := range map[string]string{
+		"wait=1": "wait=1", `wait="2"`: "wait=2", "wait=300": "wait=300", "wait=301": "wait=300", "wait=99999999999999999999999": "wait=300",
+		"wait=0": "", "wait=-1": "", "wait=+1": "", "wait=soon": "", "wait": "", `wait="5`: "", "wait=1.5": "",
+		"respond-async, wait=3": "wait=3", "wait=4, wait=5": "wait=4", "wait=soon, wait=5": "", "await=5": "",
+	} {
+		a := call(t, ts, "POST", "/v1/items", "x", "Prefer", prefer)
+		status := 202
+		if want != "" {
+			status = 200
+		}
+		if got := a.Header.Get("Preference-Applied"); got != want || a.StatusCode != status {
+			t.Errorf("Prefer: %s: %d, %q, want %q", prefer, a.StatusCode, got, want)
+		}
+	}
+}
+
+func TestAttemptsThatNobodyKeepsAreNotTold(t *testing.T) {
+	for state, told := range map[string]bool{"done": false, "dropped": false, "waiting": false, "in_flight": true, "retrying": true} {
+		got := string(encode(newItemState(queue.ItemState{Sinks: []queue.Progress{{Sink: "a", State: state}}})))
+		if strings.Contains(got, `"attempts":0`) != told {
+			t.Errorf("%s", got)
+		}
+		got = string(encode(newItemState(queue.ItemState{Sinks: []queue.Progress{{Sink: "a", State: state, Attempts: 2}}})))
+		if !strings.Contains(got, `"attempts":2`) {
+			t.Errorf("%s", got)
+		}
 	}
 }

@@ -24,7 +24,8 @@ type Queue interface {
 	Purge(ctx context.Context, f queue.DeadFilter) (int, error)
 }
 
-// A Pending is a request on its way to the log. Wait may be called again after a ctx has ended.
+// A Pending is a request on its way to the log. Wait may be called again after a ctx has ended, unless the request asked
+// for a Join: that is closed with the first Wait that fails.
 type Pending interface {
 	// Wait returns what became of the request; queue.ErrUncertain if ctx ends first. One that is answered already is
 	// told even if ctx has ended.

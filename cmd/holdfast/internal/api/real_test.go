@@ -7,6 +7,9 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"holdfast/queue"
 	"holdfast/store"
@@ -14,6 +17,10 @@ import (
 
 // serveReal runs a Server over a real queue with two sinks that nobody empties.
 func serveReal(t *testing.T) *httptest.Server {
+	return serveQueue(t, store.Options{}, queue.Options{Sinks: []queue.SinkOptions{{Name: "a"}, {Name: "b"}}}, Options{})
+}
+
+func serveQueue(t *testing.T, so store.Options, qo queue.Options, o Options) *httptest.Server {
 	t.Helper()
 	dir, err := store.LockDir(t.TempDir())
 	if err != nil {
@@ -22,18 +29,18 @@ func serveReal(t *testing.T) *httptest.Server {
 	if err := store.Create(dir, [16]byte{1}); err != nil {
 		t.Fatal(err)
 	}
-	st, err := store.Open(dir, store.Options{})
+	st, err := store.Open(dir, so)
 	if err != nil {
 		t.Fatal(err)
 	}
-	q, err := queue.Open(st, queue.Options{Sinks: []queue.SinkOptions{{Name: "a"}, {Name: "b"}}})
+	q, err := queue.Open(st, qo)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- q.Run(ctx) }()
-	s, err := New(Over(q), Options{})
+	s, err := New(Over(q), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,5 +118,51 @@ func TestRealQueueTakesAStreamInOrder(t *testing.T) {
 	c.wantEnd()
 	if a := call(t, ts, "GET", "/v1/items/"+last+"/body", ""); a.body != fmt.Sprint(n-1) {
 		t.Errorf("the last item is %s", a.body)
+	}
+}
+
+// Guarantee A8, in part: on a stream no line is answered before its wait is over while a sink owes it, the first included.
+func TestRealQueueLetsEachLineOfAStreamWait(t *testing.T) {
+	ts := serveReal(t)
+	for _, lines := range []int{1, 3} {
+		began := time.Now()
+		c := openStream(t, ts, "Content-Type", ndjsonType, "Prefer", "wait=1")
+		c.send(strings.Repeat("x\n", lines))
+		for n := range lines {
+			if a := c.want(n+1, ""); a.Item == nil || a.Item.State != "pending" || time.Since(began) < time.Second {
+				t.Errorf("line %d of %d after %v: %+v", n+1, lines, time.Since(began), a.Item)
+			}
+		}
+		_ = c.out.Close()
+		c.wantEnd()
+	}
+}
+
+// A budget that is used up has one name everywhere.
+func TestRealQueueWhoseBudgetIsUsedUpIsFullEverywhere(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	ts := serveQueue(t, store.Options{SegmentBytes: 1 << 20}, queue.Options{MaxBytes: 16 << 20, Sinks: []queue.SinkOptions{{Name: "a"}}},
+		Options{Gatherer: reg, Registerer: reg, BlockTimeout: time.Millisecond})
+	body := strings.Repeat("x", 256<<10)
+	a := call(t, ts, "POST", "/v1/items", body)
+	for n := 0; a.StatusCode == 202; n++ {
+		if n > 100 {
+			t.Fatal("it is never full")
+		}
+		a = call(t, ts, "POST", "/v1/items", body)
+	}
+	if p := a.problem(t); a.StatusCode != 503 || p.Code != "full" || !strings.Contains(p.Detail, "budget") {
+		t.Errorf("%s", a.body)
+	}
+	for n := 0; n < 1000 && call(t, ts, "POST", "/v1/items", "x").StatusCode == 202; n++ { // to the brim: status asks for no room
+	}
+	if a := call(t, ts, "GET", "/v1/status", ""); !strings.Contains(a.body, `"state":"full","accepting":false`) {
+		t.Errorf("%s", a.body)
+	}
+	if a := call(t, ts, "GET", "/readyz", ""); a.StatusCode != 503 || a.problem(t).Code != "full" {
+		t.Errorf("%s", a.body)
+	}
+	if a := call(t, ts, "GET", "/metrics", ""); strings.Contains(a.body, `reason="full",source="http"} 0`) || !strings.Contains(a.body, `reason="disk_full",source="http"} 0`) {
+		t.Errorf("%s", a.body)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -80,13 +81,13 @@ func (s *Server) routes() {
 }
 
 // route serves a path by method; HEAD is what GET answers without its body. A path without methods does not exist.
-func (s *Server) route(path string, by methods) {
+func (s *Server) route(at string, by methods) {
 	allow := slices.Sorted(maps.Keys(by))
 	if by["GET"] != nil {
 		by["HEAD"] = by["GET"]
 		allow = append(allow, "HEAD")
 	}
-	s.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+	s.mux.HandleFunc(at, func(w http.ResponseWriter, r *http.Request) {
 		h := by[r.Method]
 		switch {
 		case h != nil:
@@ -104,7 +105,14 @@ func (s *Server) route(path string, by methods) {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	t := &tracked{ResponseWriter: w}
 	defer s.recovered(t, r)
-	within(time.Minute, http.NewResponseController(w).SetWriteDeadline)
+	rc := http.NewResponseController(w)
+	within(time.Minute, rc.SetWriteDeadline)
+	if r.ContentLength < 0 {
+		// Nobody knows when such a body ends. To answer on a connection that goes on, net/http would read it first; so the
+		// connection is closed, unless the handler has read it all.
+		w.Header().Set("Connection", "close")
+		defer within(time.Second, rc.SetReadDeadline)
+	}
 	if !s.hostAllowed(r) {
 		s.refuse(t, &Problem{Code: Misdirected, Detail: "the Host " + quote(r.Host) + " is not one of this server's; server.hosts adds some"})
 		return
@@ -113,7 +121,20 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuse(t, &Problem{Code: CrossOrigin, Detail: "a page of another origin may not do this: " + err.Error()})
 		return
 	}
+	if p := r.URL.EscapedPath(); p != cleaned(p) { // http.ServeMux would answer with a redirect
+		s.refuse(t, &Problem{Code: NotFound, Detail: "there is nothing at " + quote(p)})
+		return
+	}
 	s.mux.ServeHTTP(t, r)
+}
+
+// cleaned is p as http.ServeMux wants it.
+func cleaned(p string) string {
+	clean := path.Clean("/" + p)
+	if strings.HasSuffix(p, "/") && clean != "/" {
+		clean += "/"
+	}
+	return clean
 }
 
 // A tracked response knows whether it has begun.

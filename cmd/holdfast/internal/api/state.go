@@ -29,7 +29,7 @@ type itemState struct {
 type progress struct {
 	Sink        string `json:"sink"`
 	State       string `json:"state"`
-	Attempts    int    `json:"attempts"`
+	Attempts    *int   `json:"attempts,omitempty"` // absent where it is not known: nobody keeps it for what is done
 	NextAttempt string `json:"next_attempt,omitempty"`
 	LastError   string `json:"last_error,omitempty"`
 }
@@ -44,9 +44,17 @@ func newItemState(st queue.ItemState) itemState {
 		out.State = "complete"
 	}
 	for _, p := range st.Sinks {
-		out.Sinks = append(out.Sinks, progress{p.Sink, p.State, p.Attempts, when(p.Next), p.LastError})
+		out.Sinks = append(out.Sinks, progress{p.Sink, p.State, attempts(p), when(p.Next), p.LastError})
 	}
 	return out
+}
+
+// attempts is what is known of a delivery's attempts; where none are kept, nothing.
+func attempts(p queue.Progress) *int {
+	if p.Attempts == 0 && (p.State == "done" || p.State == "dropped" || p.State == "waiting") {
+		return nil
+	}
+	return new(p.Attempts)
 }
 
 // ownAttrs are the attributes that have no place of their own in the API's shapes.

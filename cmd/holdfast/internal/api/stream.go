@@ -37,6 +37,7 @@ type stream struct {
 	w      http.ResponseWriter
 
 	lines   *ndjson.Reader // the reader's
+	whole   bool           // the reader's: it has read the body to its end
 	answers chan answer    // the reader closes it
 	bytes   atomic.Int64   // of the bodies under way
 	freed   chan struct{}  // holds one message when bytes has sunk
@@ -57,8 +58,10 @@ type answer struct {
 	until   time.Time // of the wait for the sinks; zero: none
 }
 
-// postStream accepts each line for itself, and answers each in order, as soon as it is durable.
+// postStream accepts each line for itself, and answers each in order, as soon as it is durable. It is the last request of
+// its connection: a stream may end before its body does, and what is left of that is not to be taken for a request.
 func (s *Server) postStream(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Connection", "close")
 	d, err := parseHead(r.Header)
 	if err == nil {
 		err = d.perLine()
@@ -106,10 +109,12 @@ func (st *stream) run(r *http.Request) {
 		st.s.refuse(st.w, err)
 		return
 	}
+	h := st.w.Header()
 	if strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
+		h.Del("Connection") // of this answer it would be wrong
 		st.w.WriteHeader(http.StatusContinue)
 	}
-	h := st.w.Header()
+	h.Set("Connection", "close")
 	h.Set("Content-Type", "application/x-ndjson")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -128,10 +133,23 @@ func (st *stream) run(r *http.Request) {
 	st.write()
 	st.cancel()
 	reader.Wait()
-	// net/http still sends the end of the answers, and reads what the client sends for a moment, so that they are not lost
-	// in a reset.
+	// net/http still sends the end of the answers, and reads what the client sends for a moment.
 	within(lastWords, st.rc.SetWriteDeadline)
 	within(time.Second, st.rc.SetReadDeadline)
+	if !st.whole {
+		st.linger()
+	}
+}
+
+// linger makes net/http wait after the last answer and the end of its sending, before it closes the connection: what the
+// client is still sending then would reset it, and the client lose the answers that it has not read. It does so for a
+// body above its limit, and can be told of one in no other way.
+func (st *stream) linger() {
+	w := st.w
+	if t, ok := w.(*tracked); ok {
+		w = t.ResponseWriter
+	}
+	_, _ = http.MaxBytesReader(w, io.NopCloser(strings.NewReader("x")), 0).Read(make([]byte, 1))
 }
 
 // bodyOf is a stream's body: each read may last Options.StreamIdle, and ends with the stream's context.

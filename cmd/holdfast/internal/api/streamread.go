@@ -23,6 +23,7 @@ func (st *stream) read() {
 	for {
 		text, err := st.lines.Next()
 		if err != nil {
+			st.whole = errors.Is(err, io.EOF)
 			st.end(err)
 			return
 		}
@@ -44,10 +45,14 @@ func (st *stream) read() {
 	}
 }
 
-// submit hands a line to the queue. It waits for room as long as it takes: no line is refused for that.
+// submit hands a line to the queue. It waits for room as long as it takes: no line is refused for that. What the queue did
+// not take before the stream ended is not stored.
 func (st *stream) submit(r queue.Request) (Pending, error) {
 	for {
 		p, err := st.s.q.Submit(st.ctx, r)
+		if errors.Is(err, queue.ErrUncertain) && st.ctx.Err() != nil {
+			return nil, queue.ErrStopping
+		}
 		if _, full := errors.AsType[*queue.FullError](err); !full {
 			return p, err
 		}

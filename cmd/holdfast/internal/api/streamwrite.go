@@ -91,11 +91,14 @@ func (st *stream) outcome(a *answer) (Accepted, error) {
 	return Accepted{}, a.err
 }
 
-// settled waits for one pending request, and flushes first if it is not ready.
+// settled waits for one pending request, and flushes first if it is not ready. One with a Join is not asked whether it
+// is: a Wait in vain is its end.
 func (st *stream) settled(p Pending) (Accepted, error) {
-	accepted, err := p.Wait(st.ended)
-	if !errors.Is(err, queue.ErrUncertain) {
-		return accepted, err
+	if st.head.wait == 0 {
+		accepted, err := p.Wait(st.ended)
+		if !errors.Is(err, queue.ErrUncertain) {
+			return accepted, err
+		}
 	}
 	st.flush()
 	return st.s.accepted(st.ctx, p)

@@ -96,6 +96,13 @@ func build(streams Streams, extra []*cobra.Command) (*cobra.Command, *app) {
 	root.SetOut(a.Out)
 	root.SetErr(a.Err)
 	a.globalFlags(root)
+	version := root.Flags().Bool("version", false, "print the version of this binary")
+	root.RunE = func(c *cobra.Command, _ []string) error {
+		if *version {
+			return a.showVersion()
+		}
+		return c.Help()
+	}
 	root.AddCommand(a.putCommand(), a.itemCommand(), a.sinkCommand(), a.deadCommand(),
 		a.statusCommand(), a.healthCommand(), a.versionCommand())
 	root.AddCommand(extra...)

@@ -28,17 +28,22 @@ type shell struct {
 	tty    bool
 	out    io.Writer // instead of what run returns
 	extra  []*cobra.Command
+	told   func(notice string) // called with what is written to standard error
 }
 
 // buffer is a bytes.Buffer for a command and its test at once.
 type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu   sync.Mutex
+	b    bytes.Buffer
+	told func(string)
 }
 
 func (b *buffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.told != nil {
+		b.told(string(p))
+	}
 	return b.b.Write(p)
 }
 
@@ -49,7 +54,8 @@ func (b *buffer) String() string {
 }
 
 func (sh shell) run(ctx context.Context, args ...string) (code int, out, notices string) {
-	var o, e buffer
+	var o buffer
+	e := buffer{told: sh.told}
 	s := cli.Streams{
 		In: strings.NewReader(""), Out: &o, Err: &e,
 		Env: func(name string) string {
@@ -91,13 +97,13 @@ func world(t *testing.T) *clienttest.Server {
 	}
 	s.Items["i1"] = doc{"id": "i1", "accepted": "2026-01-31T08:00:00Z", "state": "pending", "size": 2048, "type": "door.open", "key": "gate-7",
 		"attrs": doc{"b": "2", "a": "1"}, "sinks": []doc{
-			{"sink": "archive", "state": "done", "attempts": 1},
+			{"sink": "archive", "state": "done"},
 			{"sink": "crm", "state": "retrying", "attempts": 3, "next_attempt": "2026-01-31T09:01:30Z", "last_error": "status 503"}}}
 	s.Bodies["i1"] = []byte("\x00bytes\xff\n")
 	s.Gone = []string{"i0"}
 	s.Status = doc{"version": "v0.1.0", "uptime_seconds": 97384.5, "state": "ready", "accepting": true, "data_dir": "/var/lib/holdfast",
 		"disk":     doc{"bytes": 214748364, "budget_bytes": 2147483648, "free_bytes": 42949672960},
-		"segments": 3, "accepted": 1235808, "recovery": doc{"kept": 1200, "lost": 0, "unconfirmed": 2}, "sinks": s.Sinks[:2]}
+		"segments": 3, "accepted": 1235808, "recovery": doc{"created": false, "unclean": true, "kept": 1200, "lost": 0, "unconfirmed": 2, "took_ns": 2639346}, "sinks": s.Sinks[:2]}
 	return s
 }
 
@@ -135,7 +141,7 @@ key       gate-7
 attrs     a=1 b=2
 
 SINK     STATE     ATTEMPTS  NEXT      LAST ERROR
-archive  done      1         -         -
+archive  done      -         -         -
 crm      retrying  3         in 1m30s  status 503
 `,
 		"item get i1 --body": "\n\x00bytes\xff\n",
@@ -188,7 +194,7 @@ data      /var/lib/holdfast
 disk      204.8 MiB of 2.0 GiB (9%), 40.0 GiB free on the device
 segments  3
 accepted  1,235,808
-recovery  kept 1,200, lost 0, unconfirmed 2
+recovery  kept 1,200, took 2.64ms, unclean, unconfirmed 2
 
 SINK     TYPE     STATE   WAITING  BYTES    OLDEST  IN FLIGHT  DEAD  DELIVERED  LAST ERROR
 archive  file     active  0        0 B      -       0          0     1,234,567  -
@@ -245,7 +251,11 @@ func TestEachFailureHasItsExitCodeAndSaysWhatNext(t *testing.T) {
 		{"completion bsah", 2, "did you mean bash, zsh?"},
 		{"help sink lss", 2, "did you mean ls?"},
 		{"help nothing", 2, "is not a verb of holdfast"},
-		{"status --colour", 2, "unknown flag: --colour\n  see holdfast status --help"},
+		{"status --colour", 2, "holdfast: status: unknown flag: --colour\n  see holdfast status --help"},
+		{"--colour", 2, "holdfast: unknown flag: --colour\n  see holdfast --help"},
+		{"dead ls --colour", 2, "holdfast: dead ls: unknown flag: --colour"},
+		{"put --ttl 5s", 2, "unknown flag: --ttl"},
+		{"put --not-before x", 2, "unknown flag: --not-before"},
 		{"dead ls --limit -1", 2, "--limit"},
 		{"dead purge", 2, "which dead letters?"},
 		{"dead purge --all --sink crm", 2, "--all"},
@@ -393,6 +403,7 @@ func TestGivenCommandsChooseTheirExitCode(t *testing.T) {
 		want string
 	}{
 		{&cli.ExitError{Code: 78, Err: errors.New("holdfast.yaml:14:11: no\n\ttype: x\n\t      ^")}, 78, "holdfast.yaml:14:11: no\n\ttype: x\n\t      ^\n"},
+		{&cli.ExitError{Code: 78, Err: errors.New("the format is not known")}, 78, "holdfast: the format is not known\n"},
 		{&cli.ExitError{Code: 74, Err: errors.New("disk")}, 74, "holdfast: disk\n"},
 		{&cli.ExitError{Code: 75}, 75, ""},
 		{errors.New("plain"), 1, "holdfast: plain\n"},
@@ -450,5 +461,16 @@ func TestEveryVerbHasItsOwnHelp(t *testing.T) {
 	walk(root)
 	if n := len(slices.Collect(maps.Keys(seen))); n < 20 {
 		t.Errorf("only %d verbs", n)
+	}
+}
+
+func TestTheVersionIsAFlagToo(t *testing.T) {
+	t.Parallel()
+	for _, more := range []string{"", " -o json"} {
+		_, want, _ := shell{}.run(t.Context(), strings.Fields("version"+more)...)
+		code, out, notices := shell{}.run(t.Context(), strings.Fields("--version"+more)...)
+		if code != 0 || out != want || out == "" || notices != "" {
+			t.Errorf("exit %d: %s%s, want %s", code, out, notices, want)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 
 	"holdfast/cmd/holdfast/internal/client"
@@ -23,8 +24,8 @@ const (
 )
 
 // ExitError chooses the exit code. Err may be nil: then nothing is printed.
-// With ExitConfig, Err is printed as it stands, since it begins with
-// FILE:LINE:COLUMN; otherwise after "holdfast: ".
+// Err is printed after "holdfast: ", but with ExitConfig as it stands if it
+// begins with FILE:LINE:COLUMN.
 type ExitError struct {
 	Code int
 	Err  error
@@ -91,6 +92,9 @@ func problemCode(p *client.Problem) int {
 	return ExitFailed
 }
 
+// positioned is a text that begins as a compiler's messages do.
+var positioned = regexp.MustCompile(`^[^\n]+?:[0-9]+:[0-9]+: `)
+
 // report tells an error: what, where, why, and what next.
 func (a *app) report(err error) {
 	if err == nil {
@@ -104,10 +108,10 @@ func (a *app) report(err error) {
 	if a.colors() {
 		prefix = "\x1b[31mholdfast:\x1b[0m "
 	}
-	if chosen && e.Code == ExitConfig {
+	text := err.Error()
+	if chosen && e.Code == ExitConfig && positioned.MatchString(text) {
 		prefix = ""
 	}
-	text := err.Error()
 	if next := a.whatNext(err); next != "" {
 		text += "\n  " + next
 	}

@@ -84,9 +84,17 @@ func (a *app) itemTable(w io.Writer, it client.ItemState) {
 		if !s.NextAttempt.IsZero() {
 			next = "in " + span(max(0, s.NextAttempt.Sub(a.Now())))
 		}
-		rows = append(rows, []string{s.Sink, s.State, strconv.Itoa(s.Attempts), next, dash(s.LastError)})
+		rows = append(rows, []string{s.Sink, s.State, attempts(s.Attempts), next, dash(s.LastError)})
 	}
 	table(w, []string{"SINK", "STATE", "ATTEMPTS", "NEXT", "LAST ERROR"}, rows)
+}
+
+// attempts is a number of them; the server keeps none for what is done.
+func attempts(n int) string {
+	if n == 0 {
+		return "-"
+	}
+	return strconv.Itoa(n)
 }
 
 func attrsText(attrs map[string]string) string {

@@ -40,7 +40,9 @@ func (a *app) putCommand() *cobra.Command {
 		Long: "Send each line of the files, or of standard input, as an item over one connection.\n" +
 			"Empty lines are skipped. A line is answered when it is durable, so a summary without\n" +
 			"refusals means that nothing can be lost any more; with --wait, it is answered when\n" +
-			"every sink is done with it, or the time is over. -o json prints the answers as NDJSON.\n\n" +
+			"every sink is done with it, or the time is over: the exit code is then 0 only if every\n" +
+			"sink has every line, 75 if some are still on their way, 1 if a sink will not get one.\n" +
+			"-o json prints the answers as NDJSON.\n\n" +
 			"With --idempotency-key K, line N has the key K-N: sending the same input again after\n" +
 			"a broken connection repeats nothing.",
 		Example: "  seq 5 | holdfast put -\n" +
@@ -56,8 +58,6 @@ func (a *app) putCommand() *cobra.Command {
 	f.StringArrayVar(&p.attrs, "attr", nil, "an attribute, `name=value`; repeat for more")
 	f.StringVar(&p.meta.Type, "type", "", "the items' `TYPE`, as in door.open")
 	f.StringVar(&p.meta.Source, "source", "", "the items' `SOURCE`")
-	f.StringVar(&p.meta.TTL, "ttl", "", "drop what is not delivered after this `DURATION` (90s, 7d)")
-	f.StringVar(&p.meta.NotBefore, "not-before", "", "deliver at this `TIME` (RFC 3339) or later")
 	f.StringVar(&p.key, "idempotency-key", "", "make sending again safe (`K`: line N has K-N)")
 	f.DurationVar(&p.wait, "wait", 0, "wait this long for every sink to be done (at most 300s)")
 	f.BoolVar(&p.whole, "whole", false, "each file is one item")

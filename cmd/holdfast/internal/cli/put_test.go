@@ -101,14 +101,14 @@ func TestMetaGoesInHeadersWhileItFits(t *testing.T) {
 	t.Parallel()
 	s := clienttest.New(t)
 	code, _, notices := shell{server: s.URL, stdin: strings.NewReader("x\n")}.run(t.Context(), "put", "--key", "gate 7", "--type", "door.open",
-		"--source", "plc", "--attr", "floor=2", "--attr", "note=a=b, c", "--ttl", "7d", "--not-before", "2026-02-01T00:00:00Z")
+		"--source", "plc", "--attr", "floor=2", "--attr", "note=a=b, c")
 	if code != 0 || len(s.Puts()) != 1 {
 		t.Fatalf("exit %d: %s", code, notices)
 	}
 	h := s.Puts()[0].Header
 	for name, want := range map[string]string{
 		"Content-Type": "application/x-ndjson", "Holdfast-Key": "gate 7", "Holdfast-Type": "door.open", "Holdfast-Source": "plc",
-		"Holdfast-Attr-Floor": "2", "Holdfast-Attr-Note": "a=b, c", "Holdfast-Ttl": "7d", "Holdfast-Not-Before": "2026-02-01T00:00:00Z",
+		"Holdfast-Attr-Floor": "2", "Holdfast-Attr-Note": "a=b, c",
 	} {
 		if h.Get(name) != want {
 			t.Errorf("%s: %q", name, h.Get(name))
@@ -207,7 +207,7 @@ func TestAServerThatDiesLeavesAnExactAccount(t *testing.T) {
 	if n > 999 {
 		grouped = fmt.Sprintf("%d,%03d", n/1000, n%1000)
 	}
-	for _, want := range []string{"the stream to " + s.URL + " broke", grouped + " lines acknowledged as durable, 0 refused",
+	for _, want := range []string{"the server at " + s.URL + " went away after " + grouped + " lines were durable; 0 refused, ",
 		fmt.Sprintf("send again what follows %s:%d", path, n), "may then arrive twice", "--idempotency-key"} {
 		if code != 5 || !strings.Contains(notices, want) {
 			t.Errorf("exit %d: %s\nwant %s", code, notices, want)
@@ -230,10 +230,57 @@ func TestAStreamThatEndsOverALongLineIsARefusal(t *testing.T) {
 	}
 	code, _, notices := shell{server: s.URL, stdin: strings.NewReader(seq(5000))}.run(t.Context(), "put")
 	for _, want := range []string{"standard input:3: refused: longer than max_item_bytes (too_large)",
-		"2 lines acknowledged as durable, 1 refused", "send again what follows standard input:3"} {
-		if code != 1 || !strings.Contains(notices, want) {
+		"holdfast: standard input:3 is too long: neither it nor what follows is stored; 2 lines were durable, 1 refused\n" +
+			"  shorten it or leave it out, and send again from standard input:3 on\n"} {
+		if code != 1 || !strings.Contains(notices, want) || strings.Contains(notices, "twice") {
 			t.Errorf("exit %d: %s\nwant %s", code, notices, want)
 		}
+	}
+	code, _, notices = shell{server: s.URL, stdin: strings.NewReader(seq(5000))}.run(t.Context(), "put", "--idempotency-key", "K")
+	want := "shorten it or leave it empty (the keys count lines), and send the whole input again with --idempotency-key K\n"
+	if code != 1 || !strings.HasSuffix(notices, want) {
+		t.Errorf("exit %d: %s", code, notices)
+	}
+}
+
+// Its last lines are refused because it stops; the rest it did not take.
+func TestAServerThatStopsIsOneThatWentAway(t *testing.T) {
+	t.Parallel()
+	for name, n := range map[string]int{"with more to send": 5000, "with all sent": 5} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := clienttest.New(t)
+			s.Stream.Refuse = func(n int, _ string) doc {
+				if n > 3 {
+					return clienttest.Problem(503, "stopping", "this line and what follows are not stored")
+				}
+				return nil
+			}
+			s.Stream.EndAfter = 5
+			code, _, notices := shell{server: s.URL, stdin: strings.NewReader(seq(n))}.run(t.Context(), "put")
+			want := "holdfast: the server at " + s.URL + " went away after 3 lines were durable; 0 refused, "
+			if code != 5 || !strings.HasPrefix(notices, want) || !strings.Contains(notices, "\n  send again what follows standard input:3 (with") {
+				t.Errorf("exit %d: %s", code, notices)
+			}
+		})
+	}
+}
+
+// What was stored behind the line that the server cannot tell of arrives twice if all is sent again from there.
+func TestAnUncertainLineIsNeitherStoredNorRefused(t *testing.T) {
+	t.Parallel()
+	s := clienttest.New(t)
+	s.Stream.Refuse = func(n int, _ string) doc {
+		if n == 2 {
+			return clienttest.Problem(503, "uncertain", "it may have been stored or not")
+		}
+		return nil
+	}
+	code, _, notices := shell{server: s.URL, stdin: strings.NewReader(seq(5))}.run(t.Context(), "put")
+	want := "4 items accepted, 0 duplicates, 0 refused\n" +
+		"holdfast: the server cannot tell whether 1 of 5 lines are stored; send again what follows standard input:1; up to 4 lines may then arrive twice (with"
+	if code != 75 || !strings.HasPrefix(notices, want) {
+		t.Errorf("exit %d: %s", code, notices)
 	}
 }
 
@@ -281,11 +328,67 @@ func TestWaitingTellsHowTheJoinsStand(t *testing.T) {
 	s := clienttest.New(t)
 	s.Stream.Pending = func(n int) bool { return n == 2 }
 	code, _, notices := shell{server: s.URL, stdin: strings.NewReader(seq(3))}.run(t.Context(), "put", "--wait", "1500ms")
-	if code != 0 || notices != "3 items accepted, 0 duplicates, 0 refused; 2 complete, 1 pending\n" {
+	want := "3 items accepted, 0 duplicates, 0 refused; 2 complete, 1 pending\n" +
+		"holdfast: 1 of 3 lines are still on their way to a sink; they are stored and will be delivered\n"
+	if code != 75 || notices != want {
 		t.Errorf("exit %d: %s", code, notices)
 	}
 	if got := s.Puts()[0].Header.Get("Prefer"); got != "wait=2" {
 		t.Errorf("Prefer: %s", got)
+	}
+}
+
+func TestWaitingSucceedsOnlyIfEverySinkHasAll(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		sink    string
+		pending bool
+		code    int
+		want    string
+	}{
+		{"done", false, 0, "2 complete, 0 pending\n"},
+		{"done", true, 75, "1 complete, 1 pending\nholdfast: 1 of 2 "},
+		{"dead", false, 1, "2 complete, 0 pending, 1 not delivered to every sink\nholdfast: 1 of 2 "},
+	} {
+		s := clienttest.New(t)
+		s.Stream.Pending = func(n int) bool { return n == 2 && c.pending }
+		s.Stream.Sink = func(n int) string {
+			if n == 1 {
+				return c.sink
+			}
+			return "done"
+		}
+		code, _, notices := shell{server: s.URL, stdin: strings.NewReader("a\nb\n")}.run(t.Context(), "put", "--wait", "1s")
+		if code != c.code || !strings.Contains(notices, c.want) {
+			t.Errorf("%s, exit %d: %s", c.sink, code, notices)
+		}
+	}
+}
+
+// Nothing comes back, as when a bound is full: put says so, and an interrupt ends it.
+func TestAPutThatWaitsForRoomSaysSoAndCanBeInterrupted(t *testing.T) {
+	t.Parallel()
+	for name, line := range map[string]string{"few lines": "x\n", "more than the connection holds": strings.Repeat("x", 1<<20) + "\n"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := clienttest.New(t)
+			room := make(chan struct{})
+			defer close(room)
+			s.Stream.Arrived = func(int) { <-room }
+			ctx, cancel := context.WithCancel(t.Context())
+			said := make(chan struct{})
+			const notice = "waiting: the server takes no more for now"
+			sh := shell{server: s.URL, stdin: strings.NewReader(strings.Repeat(line, 60)), told: func(text string) {
+				if strings.Contains(text, notice) {
+					close(said)
+				}
+			}}
+			go func() { <-said; cancel() }()
+			code, _, notices := sh.run(ctx, "put")
+			if code != 75 || strings.Count(notices, notice) != 1 || !strings.Contains(notices, "holdfast: interrupted: 0 lines acknowledged as durable, 0 refused, ") || !strings.Contains(notices, " more sent without an answer\n  nothing was acknowledged: send it all again; up to ") {
+				t.Errorf("exit %d: %s", code, notices)
+			}
+		})
 	}
 }
 

@@ -8,20 +8,13 @@ import (
 	"io"
 	"os"
 	"strconv"
-	"time"
 
 	"holdfast/cmd/holdfast/internal/client"
 )
 
-// grace is how long an interrupted put waits for the receipts that are due.
-const grace = 3 * time.Second
-
-// errInterrupted is how a stream ends whose receipts did not come within grace.
-var errInterrupted = errors.New("interrupted")
-
 // sendLines pipelines all inputs over one stream. Three goroutines at most:
-// this one reads answers; feed reads inputs and sends; and after ctx is done a
-// third one stops feed.
+// this one reads answers; feed reads inputs and sends; and a third one watches
+// that answers come, and after ctx is done stops feed.
 func (p *putJob) sendLines(ctx context.Context) error {
 	s, err := p.open(ctx)
 	if err != nil {
@@ -33,16 +26,18 @@ func (p *putJob) sendLines(ctx context.Context) error {
 	}
 	fed := make(chan error, 1)
 	go func() { fed <- p.feed(s) }() // left behind in a read of standard input if the stream ends first
-	stop := context.AfterFunc(ctx, func() {
-		time.AfterFunc(grace, func() { s.Close(errInterrupted) })
-		s.CloseSend()
-	})
-	defer stop()
-	err = p.receive(s)
+	w := &watch{putJob: p, stream: s, over: make(chan struct{})}
+	watched := make(chan struct{})
+	go func() { defer close(watched); w.run(ctx) }()
+	err = p.receive(s, w)
+	close(w.over)
+	<-watched
 	p.meter.finish()
 	switch {
 	case err != nil:
-		return p.cutOff(ctx, err)
+		return p.cutOff(ctx, err, w.stalled)
+	case p.tally.turned > 0:
+		return p.cutOff(ctx, &client.BrokenError{Server: p.client.Server(), Ended: true}, false)
 	case ctx.Err() != nil:
 		p.tally.summary(p)
 		return fmt.Errorf("interrupted: the rest was not sent; %s", p.again(0))
@@ -51,7 +46,7 @@ func (p *putJob) sendLines(ctx context.Context) error {
 	if err := <-fed; err != nil {
 		return err
 	}
-	return p.tally.verdict("lines")
+	return p.verdict("lines")
 }
 
 // open makes the stream. ctx can interrupt that, but not the stream: it is
@@ -169,7 +164,7 @@ func lineBuffered(r *bufio.Reader) bool {
 }
 
 // receive takes answers until the stream ends; nil means in good order.
-func (p *putJob) receive(s *client.Stream) error {
+func (p *putJob) receive(s *client.Stream, w *watch) error {
 	for {
 		answer, err := s.Recv()
 		if err == io.EOF {
@@ -178,61 +173,9 @@ func (p *putJob) receive(s *client.Stream) error {
 		if err != nil {
 			return err
 		}
+		w.answers.Add(1)
 		if err := p.tally.add(p, answer); err != nil {
 			return err
 		}
 	}
-}
-
-// cutOff explains a stream that ended early: what is safe, and what to do.
-func (p *putJob) cutOff(ctx context.Context, err error) error {
-	b, ok := errors.AsType[*client.BrokenError](err)
-	if !ok {
-		p.tally.summary(p)
-		return err
-	}
-	known := fmt.Sprintf("%s acknowledged as durable, %s refused, %s more sent without an answer",
-		lines(p.tally.durable()), count(int64(p.tally.refused)), count(int64(b.Pending)))
-	if ctx.Err() != nil {
-		return fmt.Errorf("interrupted: %s\n  %s", known, p.again(b.Pending))
-	}
-	err = fmt.Errorf("%w\n  %s\n  %s", err, known, p.again(b.Pending))
-	if p.tally.refused > 0 {
-		return &ExitError{Code: ExitFailed, Err: err}
-	}
-	return err
-}
-
-// again says how to send the rest.
-func (p *putJob) again(pending int) string {
-	if p.key != "" {
-		return "sending the same input again with --idempotency-key " + p.key + " is safe: what arrived is not stored twice"
-	}
-	text := "nothing was answered: send it all again"
-	if last := p.tally.last; last.Name != "" {
-		text = "send again what follows " + where(last)
-	}
-	if pending > 0 {
-		text += fmt.Sprintf("; up to %s may then arrive twice", lines(pending))
-	}
-	return text + " (with --idempotency-key, sending the whole input again is always safe)"
-}
-
-func lines(n int) string {
-	if n == 1 {
-		return "1 line"
-	}
-	return count(int64(n)) + " lines"
-}
-
-// where names a line for people, as in orders.ndjson:14.
-func where(o client.Origin) string {
-	name := o.Name
-	if name == "-" {
-		name = "standard input"
-	}
-	if o.Line == 0 {
-		return name
-	}
-	return name + ":" + strconv.Itoa(o.Line)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -16,8 +17,12 @@ const maxRefusals = 20
 // tally counts the answers of one put.
 type tally struct {
 	accepted, duplicates, refused int
-	complete, pending, failed     int // of the joins that were waited for
-	last                          client.Origin
+	complete, pending, failed     int           // of the joins that were waited for
+	turned                        int           // not stored, for the server stopped
+	unsure                        int           // stored or not: the server cannot tell
+	repeats                       int           // stored, or perhaps, behind last
+	last                          client.Origin // up to here nothing need be sent again
+	overLong                      bool          // the last answer was that the line is too large
 }
 
 // putAnswer is a line of put -o json.
@@ -31,8 +36,13 @@ type putAnswer struct {
 
 // add counts an answer and shows it.
 func (t *tally) add(p *putJob, a client.Answer) error {
-	t.last = a.Origin
+	turned := t.turned
+	t.overLong = a.Problem != nil && a.Problem.Value.Status == http.StatusRequestEntityTooLarge
 	switch {
+	case a.Problem != nil && a.Problem.Value.Code == "stopping":
+		t.turned++
+	case a.Problem != nil && a.Problem.Value.Code == "uncertain":
+		t.unsure++
 	case a.Problem != nil:
 		t.refused++
 		t.tellRefusal(p, a)
@@ -43,6 +53,12 @@ func (t *tally) add(p *putJob, a client.Answer) error {
 		t.duplicates++
 	default:
 		t.accepted++
+	}
+	switch {
+	case t.turned+t.unsure == 0:
+		t.last = a.Origin
+	case t.turned == turned:
+		t.repeats++
 	}
 	p.meter.add(a.Origin.Size)
 	if p.output != "json" {
@@ -102,14 +118,6 @@ func plural(n int, word string) string {
 		word += "s"
 	}
 	return count(int64(n)) + " " + word
-}
-
-// verdict is the error of a put that went through: refusals are one.
-func (t *tally) verdict(things string) error {
-	if t.refused == 0 {
-		return nil
-	}
-	return fmt.Errorf("%s of %s %s were refused", count(int64(t.refused)), count(int64(t.refused+t.durable())), things)
 }
 
 // meter shows how much is durable, on a terminal; elsewhere it does nothing.

@@ -33,7 +33,7 @@ func (p *putJob) sendWhole(ctx context.Context) error {
 	}
 	p.meter.finish()
 	p.tally.summary(p)
-	return p.tally.verdict("files")
+	return p.verdict("files")
 }
 
 func (p *putJob) putFile(ctx context.Context, path string, i int) (client.Answer, error) {

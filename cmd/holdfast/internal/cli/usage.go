@@ -56,7 +56,11 @@ func flagError(c *cobra.Command, err error) error {
 }
 
 func asUsage(c *cobra.Command, err error) error {
-	return &usageError{text: c.CommandPath() + ": " + err.Error(), hint: seeHelp(c)}
+	text := err.Error()
+	if c.HasParent() { // report puts the root's name in front
+		text = strings.TrimPrefix(c.CommandPath(), c.Root().Name()+" ") + ": " + text
+	}
+	return &usageError{text: text, hint: seeHelp(c)}
 }
 
 func seeHelp(c *cobra.Command) string { return "see " + c.CommandPath() + " --help" }

@@ -42,11 +42,13 @@ func (a *app) versionCommand() *cobra.Command {
 		Use:   "version",
 		Short: "Print the version of this binary",
 		Args:  exactly(),
-		RunE: func(*cobra.Command, []string) error {
-			b := thisBuild()
-			return a.show(b, func(w io.Writer) {
-				fmt.Fprintf(w, "holdfast %s %s %s\n", b.Version, b.Go, b.Platform)
-			})
-		},
+		RunE:  func(*cobra.Command, []string) error { return a.showVersion() },
 	}
+}
+
+func (a *app) showVersion() error {
+	b := thisBuild()
+	return a.show(b, func(w io.Writer) {
+		fmt.Fprintf(w, "holdfast %s %s %s\n", b.Version, b.Go, b.Platform)
+	})
 }

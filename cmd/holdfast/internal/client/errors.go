@@ -72,16 +72,13 @@ func (e *NameError) Error() string { return fmt.Sprintf("%q is neither a name no
 type BrokenError struct {
 	Server   string
 	Answered int   // lines that have their answer
-	Pending  int   // lines sent without an answer: accepted or not, nobody knows
-	Err      error // how it ended; io.ErrUnexpectedEOF if the server just hung up
+	Pending  int   // lines sent without an answer: accepted or not, nobody knows, unless Ended
+	Ended    bool  // the server ended it in good order: it has answered all that it took
+	Err      error // how it ended
 }
 
 func (e *BrokenError) Error() string {
-	why := e.Err.Error()
-	if errors.Is(e.Err, io.ErrUnexpectedEOF) || errors.Is(e.Err, io.EOF) {
-		why = "the server hung up"
-	}
-	return fmt.Sprintf("the stream to %s broke: %s", e.Server, why)
+	return "the server at " + e.Server + " went away"
 }
 
 func (e *BrokenError) Unwrap() error { return e.Err }

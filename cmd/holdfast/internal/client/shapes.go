@@ -62,8 +62,8 @@ type ItemState struct {
 // SinkState is one delivery: how an item stands with one sink.
 type SinkState struct {
 	Sink        string `json:"sink"`
-	State       string `json:"state"` // waiting, in_flight, retrying, not_due, blocked, done, dead, dropped, expired, skipped, lost
-	Attempts    int    `json:"attempts"`
+	State       string `json:"state"`    // waiting, in_flight, retrying, not_due, blocked, done, dead, dropped, expired, skipped, lost
+	Attempts    int    `json:"attempts"` // 0 also where the server does not say
 	NextAttempt Time   `json:"next_attempt"`
 	LastError   string `json:"last_error"`
 }

@@ -73,11 +73,15 @@ type Stream struct {
 func (c *Client) OpenStream(ctx context.Context, opts StreamOptions) (*Stream, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	r, w := io.Pipe()
+	// A reader of the pipe wakes by its end alone, and Do waits for the one that
+	// sends the body, even after the connection is gone.
+	context.AfterFunc(ctx, func() { w.CloseWithError(context.Cause(ctx)) })
 	req, err := c.request(ctx, http.MethodPost, r, "v1", "stream")
 	if err != nil {
 		cancel(err)
 		return nil, err
 	}
+	req.Close = true // it is the connection's last: whatever a server sends after it is nobody's
 	req.Header.Set("Content-Type", "application/vnd.holdfast.items+ndjson")
 	if !opts.Envelopes {
 		req.Header = opts.Meta.Header()
@@ -87,7 +91,6 @@ func (c *Client) OpenStream(ctx context.Context, opts StreamOptions) (*Stream, e
 	resp, err := c.sendHead(req, cancel)
 	if err != nil {
 		cancel(err)
-		w.CloseWithError(err)
 		return nil, err
 	}
 	return &Stream{
@@ -163,10 +166,12 @@ func (s *Stream) Recv() (Answer, error) {
 		if err == io.EOF && done && len(s.underway) == 0 {
 			return Answer{}, io.EOF
 		}
+		broken := s.broken(err)
+		broken.Ended = err == io.EOF
 		if cause := context.Cause(s.resp.Request.Context()); cause != nil {
-			err = cause
+			broken.Err, broken.Ended = cause, false
 		}
-		return Answer{}, s.broken(err)
+		return Answer{}, broken
 	}
 	var a Answer
 	if err := json.Unmarshal(b, &a); err != nil {
@@ -206,7 +211,7 @@ func (s *Stream) garbled(err error, line []byte) error {
 	return &ForeignError{Server: s.client.server, Status: s.resp.StatusCode, Err: err}
 }
 
-func (s *Stream) broken(err error) error {
+func (s *Stream) broken(err error) *BrokenError {
 	return &BrokenError{Server: s.client.server, Answered: s.got, Pending: len(s.underway), Err: err}
 }
 
@@ -215,6 +220,10 @@ func (s *Stream) end() {
 	s.endOnce.Do(func() { close(s.ended) })
 	s.pipe.CloseWithError(ErrStreamClosed)
 }
+
+// Underway is how many lines were given to Send and have no answer yet. Any
+// goroutine may ask.
+func (s *Stream) Underway() int { return len(s.underway) }
 
 // Close ends the stream at once and releases the connection. Lines without
 // an answer may or may not be accepted; why is what Recv then tells.

@@ -1,11 +1,15 @@
 package client_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"testing"
+	"time"
 
 	"holdfast/cmd/holdfast/internal/client"
 	"holdfast/cmd/holdfast/internal/client/clienttest"
@@ -108,6 +112,9 @@ func TestABrokenStreamTellsWhatIsKnown(t *testing.T) {
 			if !ok || b.Answered != n || n > 700 {
 				t.Fatalf("%d answers, %#v", n, err)
 			}
+			if name != "reset" != b.Ended {
+				t.Errorf("ended in good order: %v", b.Ended)
+			}
 			if name != "reset" && n != 700 { // a reset takes what was not read yet with it
 				t.Errorf("%d answers", n)
 			}
@@ -190,5 +197,82 @@ func TestAnswersThatMakeNoSenseEndTheStream(t *testing.T) {
 		if _, ok := errors.AsType[*client.ForeignError](err); n != 1 || !ok {
 			t.Errorf("%s: %d answers, %v", text, n, err)
 		}
+	}
+}
+
+// answers serves one connection: it reads a request's head, writes answer and then
+// reads on, or hangs up at once.
+func answers(t *testing.T, answer string, hangUp bool) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		if _, err := http.ReadRequest(bufio.NewReader(c)); err != nil {
+			t.Error(err)
+		}
+		io.WriteString(c, answer)
+		if !hangUp {
+			io.Copy(io.Discard, c)
+		}
+	}()
+	t.Cleanup(func() { l.Close(); <-ended })
+	return "http://" + l.Addr().String()
+}
+
+const refusal = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\nContent-Length: 20\r\n"
+
+// No line was sent yet, so that nothing but the answer itself can end the opening.
+func TestAStreamThatIsRefusedUpFrontEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		answer string
+		hangUp bool
+	}{
+		"kept open": {refusal + "\r\n{\"code\":\"malformed\"}", false},
+		"closed":    {refusal + "Connection: close\r\n\r\n{\"code\":\"malformed\"}", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := newClient(t, answers(t, c.answer, c.hangUp)).OpenStream(t.Context(), client.StreamOptions{})
+			if p, ok := errors.AsType[*client.Problem](err); !ok || p.Code != "malformed" {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestOpeningAStreamCanBeInterrupted(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := newClient(t, answers(t, "", false)).OpenStream(ctx, client.StreamOptions{})
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestOpeningAStreamIsBoundedByTheTimeout(t *testing.T) {
+	t.Parallel()
+	for name, hangUp := range map[string]bool{"silent": false, "hung up": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, err := client.New(answers(t, "", hangUp), client.Options{Timeout: 50 * time.Millisecond})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = c.OpenStream(t.Context(), client.StreamOptions{})
+			if u, ok := errors.AsType[*client.UnreachableError](err); !ok || !u.Dialed {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }

@@ -29,6 +29,8 @@ type Stream struct {
 	Duplicate func(n int) bool
 	// Pending are joins that do not complete in time.
 	Pending func(n int) bool
+	// Sink is the state of line n's one sink, if it returns any; else it is done.
+	Sink func(n int) string
 	// Garble replaces the answer of a line, if it returns any.
 	Garble func(n int) string
 	// Arrived is called when line n has come, before it is answered.
@@ -38,6 +40,9 @@ type Stream struct {
 func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	s.known(r)
 	s.headers(r.Header)
+	if !r.Close {
+		s.t.Error("a stream on a connection that is to be used again")
+	}
 	c := http.NewResponseController(w)
 	if err := c.EnableFullDuplex(); err != nil {
 		s.t.Error(err)
@@ -138,6 +143,9 @@ func (st *streaming) answer() bool {
 		item := st.s.state(n)
 		if how.Pending != nil && how.Pending(n) {
 			item["state"] = "pending"
+		}
+		if how.Sink != nil && how.Sink(n) != "" {
+			item["sinks"].([]JSON)[0]["state"] = how.Sink(n)
 		}
 		doc["item"] = item
 	default:
