@@ -87,6 +87,11 @@ func (q *Queues) Submit(ctx context.Context, r Request) (*Pending, error) {
 		return nil, err
 	}
 	select {
+	case q.requests <- p: // also where ctx has ended while there was room
+		return p, nil
+	default:
+	}
+	select {
 	case q.requests <- p:
 		return p, nil
 	case <-q.stopping:

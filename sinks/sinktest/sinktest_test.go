@@ -149,7 +149,7 @@ func (s *sink) hang(ctx context.Context) error {
 	case "ignores context":
 		select {
 		case <-heal:
-		case <-time.After(500 * time.Millisecond):
+		case <-time.After(5 * obeys):
 		}
 	case "leaks":
 		go func() { <-heal; <-make(chan struct{}) }()
