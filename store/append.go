@@ -175,6 +175,7 @@ func (st *segmentState) add(h *blockHeader, off int64, masks []*Mask, tallies []
 		st.items += t.Items
 		st.bytes += t.Bytes
 	}
+	st.queues = addTallies(st.queues, masks, tallies)
 }
 
 func countAccepted(accepted map[uint32]Tally, masks []*Mask, tallies []Tally) {

@@ -38,7 +38,7 @@ const (
 // A blockHeader opens a block. The CRC is seeded with the store's uuid, the segment's serial and the block's offset.
 //
 //	 0  u32  magic "hfB1"; in the copy "hfC1"
-//	 4  u8   codec: 0 none
+//	 4  u8   codec: 0 none, 1 zstd
 //	 5  u8   flags
 //	 6  u16  leading items that continue the request of the block before
 //	 8  u64  first seq

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"hash/crc32"
 	"unsafe"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 var (
@@ -35,7 +37,8 @@ func parseBlock(b []byte, magic uint32) (h blockHeader, err error) {
 		ItemsLen:  binary.BigEndian.Uint32(b[44:]),
 		Tables:    binary.BigEndian.Uint32(b[48:]),
 	}
-	if h.Count == 0 || h.Count > maxCount || h.Count > h.ItemsLen/minItem || h.ItemsLen > 1<<30 || h.Tables > 1<<30 {
+	if h.Count == 0 || h.Count > maxCount || h.ItemsLen > 1<<30 || h.Tables > 1<<30 ||
+		h.Codec == codecNone && h.Count > h.ItemsLen/minItem {
 		return h, errHeader
 	}
 	return h, nil
@@ -47,7 +50,7 @@ func checkBlock(b []byte, h *blockHeader, seed uint32) error {
 	if len(b) < end+4 || crc32.Update(seed, castagnoli, b[4:end]) != binary.BigEndian.Uint32(b[end:]) {
 		return errHeader
 	}
-	if h.Codec != 0 {
+	if h.Codec > codecZstd {
 		return errCodec
 	}
 	if h.Flags&^blockFlags != 0 || h.Group > h.First || h.First+uint64(h.Count) < h.First {
@@ -65,10 +68,14 @@ type decoder struct {
 	attrs     []Attrs
 	positions map[string][]byte
 	flags     uint64 // of the item decoded last
+
+	frames   []frame       // of the block, if it is compressed
+	plainLen int           // of its items
+	zstd     *zstd.Decoder // made when first needed
 }
 
-// tables decodes a block's tables: see closeTables.
-func (d *decoder) tables(b []byte) error {
+// tables decodes a block's tables: see closeTables and compress.
+func (d *decoder) tables(h *blockHeader, b []byte) error {
 	u := unpacker{b: b}
 	sets := u.bytes()
 	if d.masks == nil || !bytes.Equal(sets, d.sets) {
@@ -85,6 +92,7 @@ func (d *decoder) tables(b []byte) error {
 		d.attrs = append(d.attrs, Attrs(viewString(u.bytes())))
 	}
 	d.positions = u.positions()
+	d.frameTable(&u, h)
 	if u.bad || len(u.b) > 0 {
 		return errTables
 	}
@@ -113,8 +121,8 @@ func (d *decoder) wants(queue uint32) bool {
 	return false
 }
 
-// items decodes and checks the items of a block. They point into b. An error comes with the offset in b of the item
-// that is bad.
+// items decodes and checks the items of a block, which plain returned. They point into b. An error comes with the offset
+// in b of the item that is bad.
 func (d *decoder) items(h *blockHeader, b []byte, seed uint32) ([]Item, int, error) {
 	items := make([]Item, h.Count)
 	rest := b

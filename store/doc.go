@@ -12,8 +12,8 @@
 //
 // # Concurrency
 //
-// One goroutine calls Append, one Commit and Release, one Prepare and Seal; any number read. All of them may do so at
-// once, and no reader waits for a writer's disk.
+// One goroutine calls Append and Rotate, one Commit, Release and Compact, one Prepare and Seal; any number read. All of
+// them may do so at once, and no reader waits for a writer's disk.
 //
 // # Decisions
 //
@@ -23,4 +23,10 @@
 //
 // 2026-11-25: a mark commit replaces a queue's marks from the cursor on, and leaves what did not change alone. What is
 // settled above the cursor is seldom more than the window, so a complete set is small, and it cannot drift.
+//
+// 2026-11-25: a segment counts, per queue, the items that its masks name; less the marks, that bounds what it owes, without
+// reading it. Counts can be wrong where marks are of other items, so before a segment goes by them its blocks are read once.
+//
+// 2026-11-25: items are compressed in pieces of 64 KiB that know nothing of items, with the table of pieces in the block's
+// header. So a piece that is lost is zeros in the middle of the items, and salvage goes on as it does without compression.
 package store

@@ -24,6 +24,7 @@ type blockPlan struct {
 // the blocks keep it.
 type encoder struct {
 	blockBytes int
+	packer     *compressor // nil: blocks are not compressed
 	plans      []blockPlan
 	tables     []byte
 	sizes      []itemPlan
@@ -38,7 +39,7 @@ type itemPlan struct {
 }
 
 // plan cuts items into blocks and computes every length. It returns the length of the whole. expected is the end of
-// what is in the log: another first seq is a gap.
+// what is in the log: another first seq is a gap. Where blocks are compressed the whole may become shorter.
 func (e *encoder) plan(items []Item, expected uint64, queueTime int64, positions map[string][]byte) int {
 	e.plans, e.tables = e.plans[:0], e.tables[:0]
 	e.sizes = slices.Grow(e.sizes[:0], len(items))[:len(items)]
@@ -203,8 +204,13 @@ func (e *encoder) encode(items []Item, group uint64, queueTime int64, seed uint3
 		if i == len(e.plans)-1 {
 			h.Flags |= blockEnds
 		}
-		p.header = h
 		seed := blockSeed(seed, off+int64(start))
+		if e.packer != nil {
+			b, blocks[i] = e.encodePacked(b, items, p, &h, seed)
+			p.header = h
+			continue
+		}
+		p.header = h
 		b = appendBlockHeader(b, &h, blockMagic, e.tables[p.tables[0]:p.tables[1]], seed)
 		block := &Block{First: h.First, Group: group, QueueTime: queueTime, Masks: p.masks, Size: h.size()}
 		b, block.Items = e.appendItems(b, items, p, &h, seed, start+blockFixed+p.attrsOff)

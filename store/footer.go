@@ -23,6 +23,7 @@ var errFooter = errors.New("no footer that checks")
 //	uvarints: end, items, bytes, items with idempotency keys, varint time of the last item
 //	uvarint count of unions; each a set of queue numbers
 //	uvarint count of stretches; each: uvarint seq − last, varint time − last, uvarint offset − last, uvarint union
+//	uvarint count of queues; each: uvarint number − last, uvarint items, uvarint bytes of them. Early footers lack this
 //	u32 CRC-32C of what stands before, seeded as a block at the footer's offset
 //	u32 length of the whole footer | u32 magic "hfE1": the last bytes of the file
 func encodeFooter(st *segmentState, seed uint32) []byte {
@@ -45,6 +46,7 @@ func encodeFooter(st *segmentState, seed uint32) []byte {
 		b = binary.AppendUvarint(b, uint64(e.Union))
 		last = e
 	}
+	b = appendTallies(b, st.queues)
 	length := uint32(len(b) + 4 + trailerLen)
 	binary.BigEndian.PutUint32(b[4:], length)
 	b = binary.BigEndian.AppendUint32(b, crc32.Update(seed, castagnoli, b))
@@ -70,7 +72,11 @@ func decodeFooter(b []byte, seed uint32, start, off int64) (segmentState, error)
 	for range u.count(1) {
 		st.index.unions = append(st.index.unions, u.set())
 	}
-	if !u.entries(&st.index, start, off) || len(u.b) > 0 {
+	ok := u.entries(&st.index, start, off)
+	if len(u.b) > 0 {
+		st.queues = u.queueTallies()
+	}
+	if !ok || u.bad || len(u.b) > 0 {
 		return segmentState{}, errFooter
 	}
 	st.sealed = true

@@ -58,7 +58,7 @@ func decodeAny(b []byte) {
 	seed := blockSeed(0, 0)
 	sealCRC(b, seed, 4, blockFixed+int(h.Tables))
 	var d decoder
-	if checkBlock(b, &h, seed) != nil || d.tables(b[blockFixed:blockFixed+int(h.Tables)]) != nil {
+	if checkBlock(b, &h, seed) != nil || d.tables(&h, b[blockFixed:blockFixed+int(h.Tables)]) != nil || h.Codec != codecNone {
 		return
 	}
 	items := b[h.headerLen():]
@@ -133,6 +133,8 @@ func FuzzFooter(f *testing.F) {
 	st := segmentState{end: 9, items: 8, bytes: 7, keys: 6, lastTime: 5}
 	st.index.unions = [][]uint32{{1, 2}, nil}
 	st.index.entries = []indexEntry{{1, 2, 512, 1}, {5, 1, 600, 0}}
+	f.Add(encodeFooter(&st, 7)) // as the first ones were
+	st.queues = []queueTally{{1, Tally{3, 4}}, {9, Tally{5, 6}}}
 	f.Add(encodeFooter(&st, 7))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		bounded(t, b, func(b []byte) {
@@ -143,6 +145,7 @@ func FuzzFooter(f *testing.F) {
 			}
 			got.index.find(4, 512)
 			got.index.skip(600, 1)
+			got.of(9)
 		})
 	})
 }

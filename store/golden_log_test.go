@@ -35,7 +35,7 @@ func goldenLog(b *logBench) {
 	}
 }
 
-// Every released format is opened for ever.
+// Every released format is opened for ever. Those of v1.1 have footers with what each queue has of the segment.
 func TestLogOfFormat1IsRead(t *testing.T) {
 	made := newLog(t)
 	goldenLog(made)
@@ -44,7 +44,7 @@ func TestLogOfFormat1IsRead(t *testing.T) {
 	old := newLog(t)
 	old.log.close()
 	for _, name := range names {
-		golden := filepath.Join("testdata", "v1", name)
+		golden := filepath.Join("testdata", "v1.1", name)
 		b, err := os.ReadFile(filepath.Join(made.dir, name))
 		if err != nil {
 			t.Fatal(err)
@@ -77,4 +77,21 @@ func TestLogOfFormat1IsRead(t *testing.T) {
 	if got := old.log.accepted[1]; got != tallyOf(made.items, 1) {
 		t.Error(got)
 	}
+}
+
+// The first footers do not say what each queue has of a segment: only cursors free such a one.
+func TestLogWithTheFirstFootersIsRead(t *testing.T) {
+	made := newLog(t)
+	goldenLog(made)
+	made.close(true)
+	old := newLog(t)
+	old.log.close()
+	if err := os.CopyFS(old.dir, os.DirFS(filepath.Join("testdata", "v1"))); err != nil {
+		t.Fatal(err)
+	}
+	old.items, old.known = made.items, logState{Clean: true, Synced: 49, Highest: 48, OldestNeeded: 1}
+	old.open().expect()
+	v := old.log.views()[0]
+	equal(t, "sealed", v.sealed, true)
+	equal(t, "of a queue that it has nothing for", v.of(77), Tally{v.items, v.bytes})
 }

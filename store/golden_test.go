@@ -39,9 +39,14 @@ func goldenChange() Change {
 	}
 }
 
-// Every released format is opened for ever.
+// Every released format is opened for ever. Those of v1.1 may have holes.
 func TestQueuesOfFormat1AreRead(t *testing.T) {
-	golden := filepath.Join("testdata", "v1", queuesName)
+	t.Run("first", func(t *testing.T) { readGoldenQueues(t, "v1", nil) })
+	t.Run("with holes", func(t *testing.T) { readGoldenQueues(t, "v1.1", []hole{{first: 7, end: 9}, {first: 400, end: 4000}}) })
+}
+
+func readGoldenQueues(t *testing.T, version string, holes []hole) {
+	golden := filepath.Join("testdata", version, queuesName)
 	view := logView{next: 5001, synced: 4999, idTime: 23}
 	made := newQueuesDir(t)
 	q := openTestQueues(t, made)
@@ -49,6 +54,7 @@ func TestQueuesOfFormat1AreRead(t *testing.T) {
 	if _, err := q.commit(&c, view); err != nil {
 		t.Fatal(err)
 	}
+	equal(t, "error", q.addHoles(holes), nil)
 	equal(t, "error", q.setClean(view), nil)
 	want, err := dump(q)
 	equal(t, "error", err, nil)

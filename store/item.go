@@ -73,12 +73,18 @@ func (a Attrs) All() iter.Seq2[string, string] {
 
 // Get returns the value of a name, empty where it is missing.
 func (a Attrs) Get(name string) string {
+	value, _ := a.Lookup(name)
+	return value
+}
+
+// Lookup returns the value of a name, and whether it is there.
+func (a Attrs) Lookup(name string) (value string, found bool) {
 	for n, v := range a.All() {
 		if n == name {
-			return v
+			return v, true
 		}
 	}
-	return ""
+	return "", false
 }
 
 func appendString(b []byte, s string) []byte {

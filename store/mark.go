@@ -48,6 +48,7 @@ func (q *queues) commit(c *Change, v logView) (moved bool, err error) {
 		if c.QueueTime != 0 {
 			t.meta.QueueTime = c.QueueTime
 		}
+		t.fillHoles(min(v.oldest, q.lowestCursor()))
 		return t.apply(c, v.oldest)
 	})
 	if err != nil {
@@ -132,11 +133,12 @@ func (q *queues) durable(tx *bolt.Tx) error {
 	err := tx.Commit()
 	stats := tx.Stats()
 	q.written.Add(stats.GetPageAlloc() + page)
-	q.measure()
 	switch {
 	case err == nil:
+		q.measure()
 		return nil
 	case fullWrite(err):
+		q.taken.Store(q.size())
 		return fmt.Errorf("%w (%w)", ErrFull, err)
 	}
 	return errUncertain{err}
@@ -181,7 +183,7 @@ func (q *queues) remember(t *transaction) {
 	q.pruned = max(q.pruned, t.pruned)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.meta = t.meta
+	q.meta, q.holes = t.meta, t.holes
 	if t.moved {
 		q.sinks = t.sinkList
 	}
@@ -192,13 +194,18 @@ func (q *queues) remember(t *transaction) {
 		}
 		m := q.queues[number]
 		if m == nil {
-			m = &queueMemory{rows: map[uint64]int{}}
+			m = &queueMemory{rows: map[uint64]Tally{}}
 			q.queues[number] = m
 		}
 		m.cursor = qt.cursor
+		if qt.marked {
+			m.marks = qt.marks
+		}
 		for chunk, delta := range qt.rows {
-			if m.rows[chunk] += delta; m.rows[chunk] == 0 {
+			if sum := m.rows[chunk].Add(delta); sum.Items == 0 {
 				delete(m.rows, chunk)
+			} else {
+				m.rows[chunk] = sum
 			}
 		}
 	}

@@ -19,6 +19,7 @@ var (
 	keyFormat = []byte("format")
 	keyStore  = []byte("store")
 	keyState  = []byte("state")
+	keyHoles  = []byte("holes") // optional
 )
 
 func appendFormat(b []byte) []byte { return binary.BigEndian.AppendUint32(b, queuesFormat) }

@@ -164,11 +164,11 @@ func (m *model) compare(t *rapid.T, q *queues) {
 	}
 	for range 5 {
 		first, end := modelSeq().Draw(t, "first"), modelSeq().Draw(t, "end")
-		want := 0
+		var want Tally
 		for number, qm := range m.queues {
 			for seq := range qm.rows {
 				if first <= seq && seq < end && m.owed(number, seq) {
-					want++
+					want = want.Add(Tally{1, qm.rows[seq].Bytes})
 				}
 			}
 		}

@@ -18,33 +18,40 @@ import (
 // queues is queues.db: what is owed to each sink. Its memory is what a start, a segment's header and the release of
 // segments ask for, and changes only after a commit is durable. Reading is done in short transactions.
 type queues struct {
-	path string
-	uuid [16]byte
-	db   *bolt.DB
-	file *os.File // bbolt's own handle, for its space only
+	path   string
+	uuid   [16]byte
+	handle sync.RWMutex // held by readers for a transaction, by compaction for the moment in which db changes
+	db     *bolt.DB     // guarded by handle; replaced under writing too
+	file   *os.File     // bbolt's own handle, for its space only; guarded by writing
 
 	given   atomic.Uint32 // highest queue number handed out
 	written atomic.Int64  // bytes of pages that commits wrote
 	taken   atomic.Int64  // allocated bytes of the file, as of the newest commit
-	free    atomic.Int64  // bytes of its free pages, likewise
+	used    atomic.Int64  // bytes of its pages, likewise
+	free    atomic.Int64  // of them those that hold nothing
 
 	writing sync.Mutex // held by who commits
 	ahead   int64      // disk is allocated up to here; guarded by writing
 	pruned  uint64     // gone ranges below it are removed; guarded by writing
 	stuck   bool       // a commit panicked and bbolt may never unlock; guarded by writing
 
+	verdictMu sync.Mutex
+	verdicts  map[uint64]verdict // by serial of the segment; guarded by verdictMu
+
 	mu     sync.RWMutex // never held while a transaction waits
 	meta   metaState    // guarded by mu; changed under writing too
 	sinks  []Sink       // by name; guarded likewise
 	queues map[uint32]*queueMemory
-	fatal  error // sticky; guarded by mu
+	holes  []hole // guarded likewise; replaced, never changed in place
+	fatal  error  // sticky; guarded by mu
 }
 
-// queueMemory is what is kept in memory of a queue: its durable cursor, and per chunk of seqs how many rows have no
-// body outside the log.
+// queueMemory is what is kept in memory of a queue: its durable cursor and marks, and per chunk of seqs the rows that
+// have no body outside the log.
 type queueMemory struct {
 	cursor uint64
-	rows   map[uint64]int
+	marks  markSet
+	rows   map[uint64]Tally
 }
 
 // lowestOwed is at or below the lowest seq that the queue may still want from the log.
@@ -158,6 +165,8 @@ func guard(path string, fn func() error) (err error) {
 }
 
 func (q *queues) view(fn func(tx *bolt.Tx) error) error {
+	q.handle.RLock()
+	defer q.handle.RUnlock()
 	return guard(q.path, func() error { return q.db.View(fn) })
 }
 
@@ -215,7 +224,7 @@ func (q *queues) raise(given uint32) {
 func (q *queues) logState() logState {
 	q.mu.RLock()
 	defer q.mu.RUnlock()
-	s := logState{Clean: q.meta.Clean, Highest: q.meta.Highest, Synced: q.meta.Synced, IDTime: q.meta.IDTime}
+	s := logState{Clean: q.meta.Clean, Highest: q.meta.Highest, Synced: q.meta.Synced, IDTime: q.meta.IDTime, Holes: q.holes}
 	s.OldestNeeded = math.MaxUint64
 	for _, m := range q.queues {
 		s.OldestNeeded = min(s.OldestNeeded, m.cursor) // rows: see missingRows
@@ -256,13 +265,6 @@ func (q *queues) queueTime() int64 {
 	q.mu.RLock()
 	defer q.mu.RUnlock()
 	return q.meta.QueueTime
-}
-
-// measure notes what the file takes, and what of it is free: pages that the newest commit freed are so for the next.
-func (q *queues) measure() {
-	stats := q.db.Stats()
-	q.free.Store(int64(stats.FreePageN+stats.PendingPageN) * int64(q.db.Info().PageSize))
-	q.taken.Store(q.size())
 }
 
 // size is the disk that the file takes. It asks the system, which is too dear for every put.

@@ -13,8 +13,10 @@ type queueTx struct {
 	e       *entries
 	counts  Counts
 	cursor  uint64
-	rows    map[uint64]int // per chunk of seqs: change in the number of rows without a body
-	deleted bool           // no sink has it any more
+	marks   markSet          // as the change leaves them, if it is marked
+	marked  bool             // the change replaces the marks
+	rows    map[uint64]Tally // per chunk of seqs: change in the rows without a body
+	deleted bool             // no sink has it any more
 }
 
 // finish writes the counts, which carry the number of entries.
@@ -101,8 +103,9 @@ func (t *transaction) putRow(qt *queueTx, r *Row) error {
 		if err := qt.dropIndex(&old, wanted); err != nil {
 			return err
 		}
-	} else if !hasBody(t.bodies.b, qt.e.number, r.Seq) {
-		qt.rows[r.Seq/chunkSeqs]++
+	}
+	if delta := owedMore(&old, r, found); delta != (Tally{}) && !hasBody(t.bodies.b, qt.e.number, r.Seq) {
+		qt.owe(r.Seq, delta)
 	}
 	for _, key := range wanted {
 		if err := qt.e.index(key); err != nil {
@@ -112,6 +115,19 @@ func (t *transaction) putRow(qt *queueTx, r *Row) error {
 	return qt.e.put(key1(kindRow, r.Seq), appendRow(nil, qt.e.number, r))
 }
 
+// owedMore is how much more a row of the log is owed where it replaces another one, or none.
+func owedMore(old, r *Row, found bool) Tally {
+	if found {
+		return Tally{0, r.Bytes - old.Bytes}
+	}
+	return Tally{1, r.Bytes}
+}
+
+// owe notes that a row without a body has come, gone or changed.
+func (qt *queueTx) owe(seq uint64, delta Tally) {
+	qt.rows[seq/chunkSeqs] = qt.rows[seq/chunkSeqs].Add(delta)
+}
+
 // dropRow removes a row, its index entries, and the body that was edited for it.
 func (t *transaction) dropRow(qt *queueTx, seq uint64) error {
 	old, found, err := qt.row(seq)
@@ -119,7 +135,7 @@ func (t *transaction) dropRow(qt *queueTx, seq uint64) error {
 		return err
 	}
 	if !hasBody(t.bodies.b, qt.e.number, seq) {
-		qt.rows[seq/chunkSeqs]--
+		qt.owe(seq, Tally{-1, -old.Bytes})
 	}
 	if t.bodies.n > 0 {
 		t.suspect(0, seq)
@@ -152,6 +168,7 @@ func (qt *queueTx) putMarks(marks []uint64, cursor uint64) error {
 	}
 	below, _ := slices.BinarySearch(marks, cursor)
 	keys, sets := encodeMarks(marks[below:])
+	qt.marks, qt.marked = makeMarkSet(keys, sets), true
 	for _, key := range qt.e.keys([]byte{kindMark}, math.MaxInt) {
 		_, wanted := slices.BinarySearchFunc(keys, key, bytes.Compare)
 		if wanted {
@@ -312,8 +329,12 @@ func (t *transaction) cover(queue uint32, seq uint64) error {
 		if err != nil {
 			return err
 		}
-		if qt.e.has(key1(kindRow, seq)) && !hasBody(t.bodies.b, number, seq) {
-			qt.rows[seq/chunkSeqs]--
+		r, found, err := qt.row(seq)
+		if err != nil {
+			return err
+		}
+		if found && !hasBody(t.bodies.b, number, seq) {
+			qt.owe(seq, Tally{-1, -r.Bytes})
 		}
 	}
 	return nil

@@ -65,7 +65,7 @@ func (r *blockReader) block(off int64) (blockHeader, error) {
 	if off+int64(h.size()) > r.size {
 		return h, io.ErrUnexpectedEOF
 	}
-	return h, r.tables(b[blockFixed : blockFixed+int(h.Tables)])
+	return h, r.tables(&h, b[blockFixed:blockFixed+int(h.Tables)])
 }
 
 // itemsOf checks the items of the block at off, whose header was read last. bad is the offset of an item that does not
@@ -75,9 +75,13 @@ func (r *blockReader) itemsOf(h *blockHeader, off int64) (items []Item, bad int6
 	if err != nil {
 		return nil, off, err
 	}
-	start := h.headerLen()
-	items, at, err := r.items(h, b[start:start+int(h.ItemsLen)], blockSeed(r.seed, off))
-	return items, off + int64(start+at), err
+	start, seed := h.headerLen(), blockSeed(r.seed, off)
+	plain, at, err := r.plain(h, b[start:start+int(h.ItemsLen)], seed)
+	if err != nil {
+		return nil, off + int64(start+at), err
+	}
+	items, at, err = r.items(h, plain, seed)
+	return items, off + int64(start+r.storedAt(h, at)), err
 }
 
 // A Reader reads one queue's stream from the log. It skips, by index, what holds nothing for the queue. Not safe for
@@ -170,12 +174,12 @@ func (r *Reader) read() (*Block, error) {
 	}
 	r.off += int64(h.size())
 	r.from = h.end()
-	return &Block{h.First, h.Group, h.QueueTime, r.block.masks, items, h.size()}, nil
+	return &Block{h.First, h.Group, h.QueueTime, r.block.masks, items, r.block.plainSize(&h)}, nil
 }
 
 // readError tells damage from a disk that did not answer.
 func readError(g *segment, off int64, err error) error {
-	for _, what := range []error{errNoBlock, errHeader, errTables, errCodec, errItem, errLayout, errLength} {
+	for _, what := range []error{errNoBlock, errHeader, errTables, errCodec, errFrame, errItem, errLayout, errLength} {
 		if errors.Is(err, what) {
 			return g.damage(off, what)
 		}
@@ -240,9 +244,9 @@ func (r *blockReader) oneItem(g *segment, h *blockHeader, off int64, index int) 
 	if err != nil {
 		return Item{}, readError(g, off, err)
 	}
-	start := h.headerLen()
-	rest := b[start : start+int(h.ItemsLen)]
-	seed := blockSeed(r.seed, off)
+	start, seed := h.headerLen(), blockSeed(r.seed, off)
+	plain, _, bad := r.plain(h, b[start:start+int(h.ItemsLen)], seed) // what is bad of it may be behind the item
+	rest := plain
 	for i := 0; ; i++ {
 		payload, after, err := cutItem(rest, seed)
 		var it Item
@@ -250,7 +254,7 @@ func (r *blockReader) oneItem(g *segment, h *blockHeader, off int64, index int) 
 			err = r.item(&it, h, payload, i)
 		}
 		if err != nil {
-			return Item{}, readError(g, off+int64(start+int(h.ItemsLen)-len(rest)), err)
+			return Item{}, readError(g, off+int64(start+r.storedAt(h, len(plain)-len(rest))), cmpError(bad, err))
 		}
 		if i == index {
 			return cloneItem(it), nil

@@ -185,11 +185,11 @@ func (q *queues) acks(from uint64, limit int) (seqs []uint64, err error) {
 	return seqs, err
 }
 
-// owedBetween counts the rows with first ≤ seq < end whose item is only in the log. Memory answers but for the two
-// chunks at the ends, which are looked up where they hold rows at all. Whoever decides that a segment may go asks for
-// lowestCursor first: a delivery that leaves the stream in between then is still seen here.
-func (q *queues) owedBetween(first, end uint64) int {
-	var n int
+// owedBetween counts the rows with first ≤ seq < end whose item is only in the log, and the bytes of their bodies. Memory
+// answers but for the two chunks at the ends, which are looked up where they hold rows at all. Whoever decides that a
+// segment may go asks for debts first: a delivery that leaves the stream in between then is still seen here.
+func (q *queues) owedBetween(first, end uint64) Tally {
+	var t Tally
 	var partial []span
 	q.mu.RLock()
 	for number, m := range q.queues {
@@ -198,7 +198,7 @@ func (q *queues) owedBetween(first, end uint64) int {
 			switch {
 			case low >= high:
 			case high-low == chunkSeqs:
-				n += rows
+				t = t.Add(rows)
 			default:
 				partial = append(partial, span{number, low, high, rows})
 			}
@@ -206,36 +206,67 @@ func (q *queues) owedBetween(first, end uint64) int {
 	}
 	q.mu.RUnlock()
 	for _, s := range partial {
-		n += q.countOwed(s)
+		t = t.Add(q.countOwed(s))
 	}
-	return n
+	return t
 }
 
-// A span is a part of a chunk of a queue, and how many rows without a body the whole chunk has.
+// A span is a part of a chunk of a queue, and the rows without a body that the whole chunk has.
 type span struct {
 	number     uint32
 	first, end uint64
-	rows       int
+	rows       Tally
 }
 
 // countOwed counts rows without a body in the file. What cannot be read is counted as owed.
-func (q *queues) countOwed(s span) int {
-	n := 0
-	err := q.view(func(tx *bolt.Tx) error {
-		e, err := q.queueBucket(tx, s.number)
-		if err != nil {
-			return err
-		}
-		c := e.b.Cursor()
-		for k, _ := c.Seek(key1(kindRow, s.first)); k != nil && k[0] == kindRow && keySeq(k) < s.end; k, _ = c.Next() {
-			if !hasBody(tx.Bucket(bucketBodies), s.number, keySeq(k)) {
-				n++
-			}
-		}
-		return nil
-	})
+func (q *queues) countOwed(s span) Tally {
+	var t Tally
+	refs, err := q.rowRefs(s.number, s.first, s.end)
 	if err != nil {
 		return s.rows
 	}
-	return n
+	for _, r := range refs {
+		if !r.body {
+			t = t.Add(Tally{1, r.bytes})
+		}
+	}
+	return t
+}
+
+// A rowRef is a row as far as the log is concerned.
+type rowRef struct {
+	seq   uint64
+	bytes int64
+	body  bool // its item is outside the log
+}
+
+// rowRefs lists a queue's rows with first ≤ seq < end.
+func (q *queues) rowRefs(number uint32, first, end uint64) ([]rowRef, error) {
+	var refs []rowRef
+	for more := true; more; {
+		err := q.view(func(tx *bolt.Tx) error {
+			e, err := q.queueBucket(tx, number)
+			if err != nil {
+				return err
+			}
+			c, n := e.b.Cursor(), 0
+			more = false
+			for k, _ := c.Seek(key1(kindRow, first)); k != nil && k[0] == kindRow && keySeq(k) < end; k, _ = c.Next() {
+				if n++; n > readMost {
+					first, more = keySeq(k), true
+					return nil
+				}
+				r, _, err := (&queueTx{e: e}).row(keySeq(k))
+				if err != nil {
+					return err
+				}
+				refs = append(refs, rowRef{r.Seq, r.Bytes, hasBody(tx.Bucket(bucketBodies), number, r.Seq)})
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return refs, nil
 }

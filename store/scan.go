@@ -15,7 +15,11 @@ import (
 // openLog reads what a start needs of a directory of segments: headers and footers; only segments without a footer are
 // read whole. *FormatError and *DamageError come before anything was changed.
 func openLog(dir string, uuid [16]byte, o Options, known logState) (*segmentLog, error) {
-	l := &segmentLog{dir: dir, uuid: uuid, opts: o, ops: diskOps(), enc: encoder{blockBytes: o.BlockBytes}, accepted: make(map[uint32]Tally)}
+	packer, err := newCompressor(o.Compress)
+	if err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	l := &segmentLog{dir: dir, uuid: uuid, opts: o, ops: diskOps(), enc: encoder{blockBytes: o.BlockBytes, packer: packer}, accepted: make(map[uint32]Tally)}
 	if err := l.load(known); err != nil {
 		return nil, errors.Join(fmt.Errorf("open log: %w", err), l.close())
 	}
@@ -265,8 +269,8 @@ func (l *segmentLog) checkGaps(known logState) error {
 		if g.first < end {
 			return g.damage(-1, fmt.Errorf("it begins at seq %d, and the segment before ends at %d", g.first, end))
 		}
-		if g.first > end && g.first > known.OldestNeeded {
-			return g.damage(-1, fmt.Errorf("seqs %d to %d are missing before it", max(end, known.OldestNeeded), g.first-1))
+		if from := max(end, known.OldestNeeded); g.first > from && !covers(known.Holes, from, g.first) {
+			return g.damage(-1, fmt.Errorf("seqs %d to %d are missing before it", from, g.first-1))
 		}
 		end = g.end
 	}

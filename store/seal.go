@@ -64,15 +64,30 @@ func (l *segmentLog) sealSegment(v view) error {
 // Release removes sealed segments, and returns the bytes of disk that they took. The caller makes sure that the commit
 // that freed them was followed by another one. A segment whose keys are not on disk yet gets them first. Readers that
 // are in one go on behind it. A crash in the middle leaves whole segments, or files that the next start removes.
-func (s *Store) Release(serials []uint64) (int64, error) { return s.log.release(serials) }
+//
+// A segment that a cursor is not past, because its queue is marked or evacuated there, leaves a hole: that is written to
+// queues.db first, so that a start can tell it from damage. On a full disk such segments stay: ErrFull, wrapped.
+func (s *Store) Release(serials []uint64) (int64, error) {
+	holes := s.log.holes(serials, s.queues.lowestCursor())
+	err := s.queues.addHoles(holes)
+	if err != nil {
+		if !errors.Is(err, ErrFull) {
+			return 0, fmt.Errorf("release: %w", err)
+		}
+		err = fmt.Errorf("release: %w", err)
+		serials = slices.DeleteFunc(slices.Clone(serials), func(serial uint64) bool {
+			return slices.ContainsFunc(holes, func(h hole) bool { return h.serial == serial })
+		})
+	}
+	freed, rerr := s.log.release(serials)
+	s.queues.forgetVerdicts(serials)
+	return freed, errors.Join(err, rerr)
+}
 
 func (l *segmentLog) release(serials []uint64) (int64, error) {
 	var freed int64
 	var errs []error
-	for _, v := range l.views() {
-		if !slices.Contains(serials, v.seg.serial) || !v.sealed || v.last {
-			continue
-		}
+	for _, v := range l.releasable(serials) {
 		n, err := l.releaseSegment(v)
 		freed += n
 		if err != nil {
@@ -83,6 +98,21 @@ func (l *segmentLog) release(serials []uint64) (int64, error) {
 		errs = append(errs, l.ops.syncDir(l.dir))
 	}
 	return freed, errors.Join(errs...)
+}
+
+// releasable are those of the segments that may go. One that is not sealed ends where the next begins: so nothing goes
+// behind it.
+func (l *segmentLog) releasable(serials []uint64) []view {
+	var out []view
+	for _, v := range l.views() {
+		if !v.sealed || v.last {
+			break
+		}
+		if slices.Contains(serials, v.seg.serial) {
+			out = append(out, v)
+		}
+	}
+	return out
 }
 
 func (l *segmentLog) releaseSegment(v view) (int64, error) {

@@ -120,8 +120,9 @@ type segmentState struct {
 	allocated int64  // of disk, as far as we know
 	index     blockIndex
 	items     int64
-	bytes     int64 // of bodies
-	keys      int64 // items with an idempotency key
+	bytes     int64        // of bodies
+	queues    []queueTally // by number; replaced, never changed in place; nil where there are items: not known
+	keys      int64        // items with an idempotency key
 	lastTime  int64
 	sealed    bool
 	keysFile  bool // its .keys is there and durable
@@ -133,8 +134,10 @@ type Segment struct {
 	First, End uint64
 	Bytes      int64 // of disk
 	Sealed     bool
-	Owed       bool // some queue still needs it
-	Rows       int  // rows that point into it
+	Owed       bool  // some queue still needs it; a sealed segment that is not owed is free, and may be kept all the same
+	Rows       int   // rows that point into it
+	Owes       Tally // at most so much of it is still owed, by the stream or by rows; zero once it is not Owed
+	Newest     int64 // ms since 1970: the Time of its last item; where it has none, of the item before it
 }
 
 func segmentName(serial, first uint64) string { return fmt.Sprintf("%08d-%016d", serial, first) }
@@ -197,28 +200,4 @@ func (g *segment) keysPath() string { return g.path[:len(g.path)-len(".log")] + 
 
 func (g *segment) damage(off int64, what error) error {
 	return &DamageError{Path: g.path, Offset: off, What: what.Error()}
-}
-
-// Segments returns the segments of the log, oldest first. Bytes is what they take of the disk.
-func (s *Store) Segments() []Segment {
-	lowest := s.queues.lowestCursor()
-	var out []Segment
-	for _, v := range s.log.views() {
-		rows := s.queues.owedBetween(v.seg.first, v.end)
-		owed := v.items > 0 && (lowest < v.end || rows > 0)
-		out = append(out, Segment{v.seg.serial, v.seg.first, v.end, v.allocated, v.sealed, owed, rows})
-	}
-	return out
-}
-
-// Free returns the serials of the sealed segments that nothing is owed from: every queue's durable cursor is past
-// them, and no row needs them.
-func (s *Store) Free() []uint64 {
-	var serials []uint64
-	for _, g := range s.Segments() {
-		if g.Sealed && !g.Owed {
-			serials = append(serials, g.Serial)
-		}
-	}
-	return serials
 }

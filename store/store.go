@@ -11,8 +11,9 @@ import (
 
 // Options say how a store is laid out. The zero value is production.
 type Options struct {
-	SegmentBytes int64 // size of a segment; 0: 64 MiB; at least 64 KiB, less than 4 GiB
-	BlockBytes   int   // most bytes of a block of several items; 0: 256 KiB
+	SegmentBytes int64       // size of a segment; 0: 64 MiB; at least 64 KiB, less than 4 GiB
+	BlockBytes   int         // most bytes of a block of several items, before they are compressed; 0: 256 KiB
+	Compress     Compression // of new blocks
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -27,17 +28,21 @@ func (o Options) withDefaults() (Options, error) {
 	if o.BlockBytes < 1<<10 {
 		return o, fmt.Errorf("block of %d bytes: at least 1024", o.BlockBytes)
 	}
+	if o.Compress > Zstd {
+		return o, fmt.Errorf("no such compression: %d", o.Compress)
+	}
 	return o, nil
 }
 
 // A Store is an open data directory: the log and the queues. It has no goroutine, no clock and no policy, and does not
-// log. One goroutine calls Append, one Commit and Release, one Seal and Prepare, any number read; all of them at once.
+// log. Who may call what is in the package comment.
 type Store struct {
 	dir    *Dir
 	uuid   [16]byte
 	log    *segmentLog
 	queues *queues
 	closed atomic.Bool
+	noted  uint64 // see Noted
 }
 
 // logState is what queues.db knows of the log when a store is opened.
@@ -47,6 +52,7 @@ type logState struct {
 	Synced       uint64 // every seq below it is known to have been durable
 	IDTime       int64  // highest Item.Time, as far as the queues know
 	OldestNeeded uint64 // the lowest cursor; below it only rows still need the log
+	Holes        []hole // released above it
 }
 
 // A snapshot is what the header of a new segment repeats of the queues.
@@ -87,7 +93,8 @@ func open(d *Dir, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := openLog(filepath.Join(d.Path(), logDir), q.uuid, o, q.logState())
+	known := q.logState()
+	l, err := openLog(filepath.Join(d.Path(), logDir), q.uuid, o, known)
 	if err != nil {
 		return nil, errors.Join(err, q.close())
 	}
@@ -95,7 +102,7 @@ func open(d *Dir, o Options) (*Store, error) {
 		return nil, errors.Join(err, l.close(), q.close())
 	}
 	q.raise(l.queueNumber())
-	return &Store{dir: d, uuid: q.uuid, log: l, queues: q}, nil
+	return &Store{dir: d, uuid: q.uuid, log: l, queues: q, noted: known.Synced}, nil
 }
 
 // missingRows looks for rows whose item is in no segment and in no body: a segment below all cursors may be gone, but
@@ -103,7 +110,7 @@ func open(d *Dir, o Options) (*Store, error) {
 func missingRows(l *segmentLog, q *queues) error {
 	var end uint64
 	check := func(to uint64) error {
-		if n := q.owedBetween(end, to); n > 0 {
+		if n := q.owedBetween(end, to).Items; n > 0 {
 			return &DamageError{Path: l.dir, Offset: -1, What: fmt.Sprintf("%d rows need seqs %d to %d, which are missing", n, end, to-1)}
 		}
 		return nil
@@ -142,6 +149,9 @@ func (s *Store) Close() error {
 
 // Path returns the data directory, as it was locked.
 func (s *Store) Path() string { return s.dir.Path() }
+
+// Noted returns the seq below which everything was known to be durable by the newest commit, when the store was opened.
+func (s *Store) Noted() uint64 { return s.noted }
 
 // UUID returns the store's own, as it was created with.
 func (s *Store) UUID() [16]byte { return s.uuid }

@@ -36,7 +36,7 @@ type tornBlock struct {
 	off    int64
 	seed   uint32
 	tables []byte
-	items  []byte // as much of them as the file has
+	items  []byte // as they are stored; as much of them as the file has
 }
 
 // findBlocks reads the last group commit, and whatever stands behind the chain, and finds every block of it, by its
@@ -133,12 +133,13 @@ func (f *blockFinder) take(h *blockHeader, start, tables int) {
 // that is still due come together.
 func (b *tornBlock) salvage() ([]tornItem, map[string][]byte) {
 	var d decoder
-	if d.tables(b.tables) != nil {
+	if d.tables(&b.header, b.tables) != nil {
 		return nil, nil
 	}
+	plain, _, _ := d.plain(&b.header, b.items, b.seed) // zeros for what does not check
 	var items []tornItem
 	next := uint64(0)
-	for rest := b.items; len(rest) >= minItem && next < uint64(b.header.Count); {
+	for rest := plain; len(rest) >= minItem && next < uint64(b.header.Count); {
 		index, ok := peekIndex(rest)
 		if ok && index >= next && index < uint64(b.header.Count) {
 			payload, after, err := cutItem(rest, b.seed)

@@ -23,6 +23,7 @@ type transaction struct {
 	sinkList []Sink // by name, as the change leaves them
 	suspects []Body // bodies that may be nobody's; only Queue and Item.Seq are set
 	pruned   uint64
+	holes    []hole
 }
 
 func (q *queues) begin() (*transaction, error) {
@@ -30,7 +31,7 @@ func (q *queues) begin() (*transaction, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &transaction{q: q, tx: tx, meta: q.meta, sinkList: q.sinks, open: map[uint32]*queueTx{}}
+	t := &transaction{q: q, tx: tx, meta: q.meta, sinkList: q.sinks, holes: q.holes, open: map[uint32]*queueTx{}}
 	t.queues = tx.Bucket(bucketQueues)
 	t.sinks = &entries{q: q, name: "sinks", b: tx.Bucket(bucketSinks), n: t.meta.Sinks}
 	t.bodies = &entries{q: q, name: "bodies", b: tx.Bucket(bucketBodies), n: t.meta.Bodies}
@@ -67,6 +68,9 @@ func (t *transaction) finish() error {
 	}
 	t.meta.Sinks, t.meta.Bodies, t.meta.Acks = t.sinks.n, t.bodies.n, t.acks.n
 	meta := &entries{q: t.q, name: "meta", b: t.tx.Bucket(bucketMeta)}
+	if err := t.putHoles(meta); err != nil {
+		return err
+	}
 	return meta.put(keyState, t.meta.append(nil))
 }
 
@@ -81,7 +85,7 @@ func (t *transaction) queue(number uint32) (*queueTx, error) {
 	}
 	qt := &queueTx{
 		e:    &entries{q: t.q, name: queueName(number), b: b, number: number},
-		rows: map[uint64]int{}, cursor: t.q.queues[number].cursor,
+		rows: map[uint64]Tally{}, cursor: t.q.queues[number].cursor,
 	}
 	payload, found, err := qt.e.get([]byte{kindCounts})
 	if err == nil && !found {
@@ -102,7 +106,7 @@ func (t *transaction) createQueue(number uint32) error {
 	if err != nil {
 		return err
 	}
-	qt := &queueTx{e: &entries{q: t.q, name: queueName(number), b: b, number: number}, rows: map[uint64]int{}}
+	qt := &queueTx{e: &entries{q: t.q, name: queueName(number), b: b, number: number}, rows: map[uint64]Tally{}}
 	t.open[number] = qt
 	t.meta.Given = max(t.meta.Given, number)
 	t.q.raise(number)

@@ -63,6 +63,21 @@ func (q *queues) loadMeta(b *bolt.Bucket) error {
 	if err != nil {
 		return q.damage("meta", keyState, err)
 	}
+	return q.loadHoles(b)
+}
+
+func (q *queues) loadHoles(b *bolt.Bucket) error {
+	value := b.Get(keyHoles)
+	if value == nil {
+		return nil
+	}
+	payload, err := openValue(0, keyHoles, value)
+	if err == nil {
+		q.holes, err = decodeHoles(payload)
+	}
+	if err != nil {
+		return q.damage("meta", keyHoles, err)
+	}
 	return nil
 }
 
@@ -122,7 +137,7 @@ func (q *queues) loadQueues(b, bodies *bolt.Bucket) error {
 			if err := w.walk(bucket); err != nil {
 				return err
 			}
-			q.queues[sq.Number] = &queueMemory{cursor: w.cursor, rows: w.rows}
+			q.queues[sq.Number] = &queueMemory{cursor: w.cursor, marks: w.marks, rows: w.rows}
 			q.meta.Highest = max(q.meta.Highest, w.highest)
 		}
 	}
@@ -141,11 +156,12 @@ type queueWalk struct {
 	stored  uint64 // entries as the counts say
 	cursor  uint64
 	highest uint64
-	rows    map[uint64]int
+	marks   markSet
+	rows    map[uint64]Tally
 }
 
 func newQueueWalk(q *queues, number uint32, bodies *bolt.Bucket) *queueWalk {
-	return &queueWalk{q: q, number: number, bodies: bodies, seed: maphash.MakeSeed(), rows: map[uint64]int{}}
+	return &queueWalk{q: q, number: number, bodies: bodies, seed: maphash.MakeSeed(), marks: markSet{}, rows: map[uint64]Tally{}}
 }
 
 func (w *queueWalk) walk(b *bolt.Bucket) error {
@@ -203,6 +219,7 @@ func (w *queueWalk) value(kind byte, key, payload []byte) (err error) {
 		if n := len(payload); n == 0 || n > chunkSeqs/8 || payload[n-1] == 0 {
 			return errors.New("it is no set of marks")
 		}
+		w.marks[keySeq(key)] = bytes.Clone(payload)
 		w.saw(appendMarks(nil, keySeq(key), 0, payload[len(payload)-1:])[0] + uint64(len(payload)-1)*8)
 	case kindRow:
 		err = w.row(keySeq(key), payload)
@@ -220,7 +237,7 @@ func (w *queueWalk) row(seq uint64, payload []byte) error {
 		w.index += maphash.Bytes(w.seed, key)
 	}
 	if !hasBody(w.bodies, w.number, seq) {
-		w.rows[seq/chunkSeqs]++
+		w.rows[seq/chunkSeqs] = w.rows[seq/chunkSeqs].Add(Tally{1, row.Bytes})
 	}
 	return nil
 }
