@@ -13,17 +13,24 @@ type Format string
 
 // The formats. Not every sink has every format.
 const (
-	Raw  Format = "raw"  // the item's own bytes
-	JSON Format = "json" // its envelope, see AppendEnvelope
+	Raw               Format = "raw"                // the item's own bytes
+	JSON              Format = "json"               // its envelope, see AppendEnvelope
+	CloudEvents       Format = "cloudevents"        // a CloudEvent in JSON, see AppendCloudEvent
+	CloudEventsBinary Format = "cloudevents_binary" // the item's own bytes, and the CloudEvent's attributes as headers
 )
 
-// AppendLine appends the item in this format and an LF. An envelope is always one line. A raw body is written as it is:
-// one that holds an LF is several lines.
-func (f Format) AppendLine(dst []byte, it *Item) []byte {
-	if f == JSON {
-		return append(AppendEnvelope(dst, it), '\n')
+// AppendLine appends the item in this format and an LF. An envelope and a CloudEvent are always one line. A raw body is
+// written as it is: one that holds an LF is several lines. source is for CloudEvents, see CloudEventAttributes.
+func (f Format) AppendLine(dst []byte, it *Item, source string) []byte {
+	switch f {
+	case JSON:
+		dst = AppendEnvelope(dst, it)
+	case CloudEvents:
+		dst = AppendCloudEvent(dst, it, source)
+	default:
+		dst = append(dst, it.Body...)
 	}
-	return append(append(dst, it.Body...), '\n')
+	return append(dst, '\n')
 }
 
 // AppendEnvelope appends the item as one JSON object, without an LF anywhere in it:
@@ -110,19 +117,25 @@ func shapeOf(body []byte) shape {
 		return opaque
 	case !json.Valid(body):
 		return plainText
-	case !bytes.ContainsAny(jsonTrim(body)[:1], "{[-0123456789"), tooDeep(body):
+	case !bytes.ContainsAny(jsonTrim(body)[:1], "{[-0123456789"), tooDeep(body, 1):
 		return opaque
 	}
 	return jsonValue
 }
 
-// tooDeep says whether valid JSON is nested so deeply that it would not be inside one more object: decoders have a limit,
-// and encoding/json's is 10,000.
-func tooDeep(body []byte) bool {
-	if bytes.Count(body, []byte("["))+bytes.Count(body, []byte("{")) < 10_000 {
+// isValue says whether the body is JSON that can stand so many levels deep in other JSON.
+func isValue(body []byte, levels int) bool {
+	return utf8.Valid(body) && json.Valid(body) && !tooDeep(body, levels)
+}
+
+// tooDeep says whether valid JSON is nested so deeply that it would not be inside so many more arrays or objects: decoders
+// have a limit, and encoding/json's is 10,000.
+func tooDeep(body []byte, levels int) bool {
+	if bytes.Count(body, []byte("["))+bytes.Count(body, []byte("{")) <= 10_000-levels {
 		return false
 	}
-	return !json.Valid(slices.Concat([]byte("["), body, []byte("]")))
+	open, shut := bytes.Repeat([]byte("["), levels), bytes.Repeat([]byte("]"), levels)
+	return !json.Valid(slices.Concat(open, body, shut))
 }
 
 func appendValue(dst, value []byte) []byte {

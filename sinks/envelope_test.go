@@ -82,13 +82,15 @@ func TestEnvelopeOfTheDeepestJSONStaysValid(t *testing.T) {
 	}
 }
 
-func TestLineIsOneLineInJSONAndTheBodyInRaw(t *testing.T) {
+func TestLineIsOneLineInJSONAndCloudEventsAndTheBodyInRaw(t *testing.T) {
 	it := sinks.Item{Body: []byte("a\nb")}
-	if got := string(sinks.Raw.AppendLine([]byte("x"), &it)); got != "xa\nb\n" {
+	if got := string(sinks.Raw.AppendLine([]byte("x"), &it, "")); got != "xa\nb\n" {
 		t.Errorf("raw line %q", got)
 	}
-	if got := sinks.JSON.AppendLine(nil, &it); bytes.Count(got, []byte("\n")) != 1 || got[len(got)-1] != '\n' {
-		t.Errorf("json line %q", got)
+	for _, f := range []sinks.Format{sinks.JSON, sinks.CloudEvents} {
+		if got := f.AppendLine(nil, &it, ""); bytes.Count(got, []byte("\n")) != 1 || got[len(got)-1] != '\n' {
+			t.Errorf("%s line %q", f, got)
+		}
 	}
 }
 

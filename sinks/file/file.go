@@ -4,7 +4,7 @@
 //
 // Done means fsynced, file and directory, with the default Options.Fsync. The weaker settings say what they lose.
 //
-// A duplicate is the same line again; in format json it has the same id, which is what to dedupe on. In format raw
+// A duplicate is the same line again; in the formats json and cloudevents it has the same id, which is what to dedupe on. In format raw
 // nothing tells it from a second item with the same body. A raw body is written as it is: one that holds an LF is
 // several lines, and what is cut after a crash (below) is only the part after its last LF; the item comes again, whole.
 //
@@ -38,7 +38,7 @@ import (
 // A Sink appends to one file. It is safe for concurrent use; deliveries take turns.
 type Sink struct {
 	o       Options
-	open    func(path string) (handle, error) // tests put faults here
+	open    func(path string, flag int) (handle, error) // the file and its directory; tests put faults here
 	closing atomic.Bool
 	busy    chan struct{} // capacity 1; who has put a value in owns what is below
 
@@ -67,9 +67,7 @@ func New(o Options) (*Sink, error) {
 	return &Sink{o: o, open: openFile, busy: make(chan struct{}, 1)}, nil
 }
 
-func openFile(path string) (handle, error) {
-	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o640)
-}
+func openFile(path string, flag int) (handle, error) { return os.OpenFile(path, flag, 0o640) }
 
 // Deliver appends the items, in order and in one write, and returns nil once they are as durable as Options.Fsync says.
 // Every error is Unavailable; lines of the items may be in the file then. A disk that hangs is left to itself when ctx
@@ -77,7 +75,7 @@ func openFile(path string) (handle, error) {
 func (s *Sink) Deliver(ctx context.Context, items []sinks.Item) error {
 	var lines []byte // a copy: the write may outlive this call
 	for i := range items {
-		lines = s.o.Format.AppendLine(lines, &items[i])
+		lines = s.o.Format.AppendLine(lines, &items[i], s.o.Source)
 	}
 	if err := s.deliver(ctx, lines); err != nil {
 		return sinks.Unavailable(fmt.Errorf("file: %w", err))
@@ -223,7 +221,7 @@ func (s *Sink) shut() error {
 
 // reopen opens the file, cuts what is not a whole line, and makes its name durable.
 func (s *Sink) reopen() error {
-	f, err := s.open(s.o.Path)
+	f, err := s.open(s.o.Path, os.O_RDWR|os.O_CREATE|os.O_APPEND)
 	if err != nil {
 		return err
 	}
@@ -257,7 +255,7 @@ func (s *Sink) adopt(f handle) error {
 		}
 	}
 	if s.o.Fsync == Always {
-		if err := errors.Join(f.Sync(), syncDir(s.o.Path)); err != nil {
+		if err := errors.Join(f.Sync(), s.syncDir()); err != nil {
 			return err
 		}
 	}
@@ -283,9 +281,9 @@ func lastLine(f handle, size int64) (int64, error) {
 	return 0, nil
 }
 
-// syncDir makes the names in the directory of path durable.
-func syncDir(path string) error {
-	d, err := os.Open(filepath.Dir(path))
+// syncDir makes the names in the directory durable.
+func (s *Sink) syncDir() error {
+	d, err := s.open(filepath.Dir(s.o.Path), os.O_RDONLY)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 
 	"holdfast/sinks"
 )
@@ -21,11 +22,14 @@ const (
 // Options of a Sink. The zero value of all but Path is production.
 type Options struct {
 	Path       string       // the file; required. Its directory must be there: one that is made in place of a mount hides it
-	Format     sinks.Format // raw (the default) or json
+	Format     sinks.Format // raw (the default), json or cloudevents
+	Source     string       // of a CloudEvent whose item has no source; default /holdfast
 	Fsync      Fsync        // Always (the default), Rotate or None; the latter two are weaker
 	RotateSize int64        // bytes after which the file is rotated, between deliveries; 0: never
 	Keep       int          // rotated files to keep, the oldest go; 0: all
 }
+
+var formats = []sinks.Format{sinks.Raw, sinks.JSON, sinks.CloudEvents}
 
 func (o Options) withDefaults() (Options, error) {
 	o.Format = cmp.Or(o.Format, sinks.Raw)
@@ -33,8 +37,8 @@ func (o Options) withDefaults() (Options, error) {
 	switch {
 	case o.Path == "":
 		return o, errors.New("path: is required")
-	case o.Format != sinks.Raw && o.Format != sinks.JSON:
-		return o, fmt.Errorf("format: %q is neither raw nor json", o.Format)
+	case !slices.Contains(formats, o.Format):
+		return o, fmt.Errorf("format: %q is none of %q", o.Format, formats)
 	case o.Fsync != Always && o.Fsync != Rotate && o.Fsync != None:
 		return o, fmt.Errorf("fsync: %q is none of always, rotate, none", o.Fsync)
 	case o.RotateSize < 0:

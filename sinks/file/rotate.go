@@ -28,7 +28,7 @@ func (s *Sink) rotate() error {
 		return err
 	}
 	if s.o.Fsync != None {
-		if err := syncDir(s.o.Path); err != nil {
+		if err := s.syncDir(); err != nil {
 			return err
 		}
 	}

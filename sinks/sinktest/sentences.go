@@ -269,7 +269,7 @@ func showsNoSecret(tb testing.TB, h Harness) {
 		err := s.Deliver(ctx, Items("a "+Poison, "b"))
 		cancel()
 		for _, secret := range r.Secrets {
-			for _, text := range []string{fmt.Sprint(err), fmt.Sprintf("%+v", err), fmt.Sprintf("%v %+v", s, s)} {
+			for _, text := range []string{fmt.Sprint(err), fmt.Sprintf("%+v", err), fmt.Sprintf("%v %+v %#v", s, s, s)} {
 				if strings.Contains(text, secret) {
 					tb.Errorf("with fault %q, a secret is shown: %s", f, text)
 				}

@@ -5,7 +5,7 @@
 // Done means written, and flushed if the writer has a Flush: the kernel or the reader of the pipe has the lines. It does
 // not mean durable.
 //
-// A duplicate is the same line again; in format json it has the same id, which is what to dedupe on. In format raw
+// A duplicate is the same line again; in the formats json and cloudevents it has the same id, which is what to dedupe on. In format raw
 // nothing tells it from a second item with the same body. A raw body that holds an LF is several lines.
 //
 // No error is permanent: what a writer refuses, it refuses for a reason of its own. A closed pipe is Unavailable. A
@@ -67,7 +67,7 @@ func New(out *Writer, o Options) (*Sink, error) {
 func (s *Sink) Deliver(ctx context.Context, items []sinks.Item) error {
 	var lines []byte // a copy: the write may outlive this call
 	for i := range items {
-		lines = s.o.Format.AppendLine(lines, &items[i])
+		lines = s.o.Format.AppendLine(lines, &items[i], s.o.Source)
 	}
 	err := os.ErrClosed
 	if !s.closed.Load() {

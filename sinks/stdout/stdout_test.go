@@ -269,8 +269,24 @@ func (w *gate) Write(b []byte) (int, error) {
 }
 
 func TestUnknownFormatIsRefusedByName(t *testing.T) {
-	if _, err := stdout.New(stdout.Share(io.Discard), stdout.Options{Format: "xml"}); err == nil || !strings.Contains(err.Error(), "format: ") {
-		t.Errorf("new: %v", err)
+	for _, f := range []sinks.Format{"xml", sinks.CloudEventsBinary} {
+		if _, err := stdout.New(stdout.Share(io.Discard), stdout.Options{Format: f}); err == nil || !strings.Contains(err.Error(), "format: ") {
+			t.Errorf("new with %q: %v", f, err)
+		}
+	}
+}
+
+func TestCloudEventsAreOnePerLine(t *testing.T) {
+	var out bytes.Buffer
+	s := newSink(t, stdout.Share(&out), stdout.Options{Format: sinks.CloudEvents, Source: "/gate"})
+	items := sinktest.Items("a\nb", "{\n}")
+	items[1].Attrs = nil
+	if err := s.Deliver(t.Context(), items); err != nil {
+		t.Fatal(err)
+	}
+	a, b := sinks.AppendCloudEvent(nil, &items[0], ""), sinks.AppendCloudEvent(nil, &items[1], "/gate")
+	if want := string(a) + "\n" + string(b) + "\n"; out.String() != want {
+		t.Errorf("wrote %q, want %q", out.String(), want)
 	}
 }
 

@@ -1,7 +1,9 @@
 package webhook
 
 import (
+	"context"
 	"io"
+	"net"
 	"net/http"
 	"time"
 )
@@ -12,10 +14,16 @@ var (
 	RetryAfter = retryAfter
 	Reason     = reason
 	MessageID  = messageID
+	Percent    = percentEncode
 )
 
 // SetNow makes s take its time from now.
 func SetNow(s *Sink, now func() time.Time) { s.now = now }
+
+// SetDial makes s get its connections from dial.
+func SetDial(s *Sink, dial func(ctx context.Context, network, addr string) (net.Conn, error)) {
+	s.transport.DialContext = dial
+}
 
 // Sign signs a message that is not an item.
 func (s Signing) Sign(id string, now time.Time, body []byte) http.Header {

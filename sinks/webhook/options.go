@@ -7,18 +7,20 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
 	"holdfast/sinks"
 )
 
-// Options of a Sink. The zero value of all but URL is production. Its String shows no secret.
+// Options of a Sink. The zero value of all but URL is production. Its String and GoString show no secret.
 type Options struct {
 	URL     string            // http or https; required. User info in it becomes basic authentication
 	Headers map[string]string // sent with each request, a content-type in place of the item's; values are secrets
 
-	Format          sinks.Format // raw (the default) or json
+	Format          sinks.Format // raw (the default), json, cloudevents or cloudevents_binary
+	Source          string       // of a CloudEvent whose item has no source; default /holdfast
 	BatchWithoutIDs bool         // with raw: send a batch as lines in one request, although no line has its id
 
 	Signing Signing
@@ -28,6 +30,8 @@ type Options struct {
 	RetryAfterMax time.Duration // what a Retry-After is cut to; default 1h
 	Version       string        // of holdfast, for the User-Agent; default dev
 }
+
+var formats = []sinks.Format{sinks.Raw, sinks.JSON, sinks.CloudEvents, sinks.CloudEventsBinary}
 
 // Signing says how requests are signed. Each that is set adds its headers.
 type Signing struct {
@@ -60,15 +64,24 @@ func (o Options) String() string {
 	return "webhook " + u.Host
 }
 
+// GoString is String, so that %#v shows no secret either.
+func (o Options) GoString() string { return o.String() }
+
 // String says which signatures there are.
 func (s Signing) String() string {
 	return fmt.Sprintf("signing{standard webhooks: %d, github: %t, custom: %t}", len(s.StandardWebhooks), s.GitHub != "", s.Custom.Header != "")
 }
 
+// GoString is String.
+func (s Signing) GoString() string { return s.String() }
+
 // String shows all but the secret.
 func (c Custom) String() string {
 	return fmt.Sprintf("custom{%s: %s%s}", c.Header, c.Prefix, c.Encoding)
 }
+
+// GoString is String.
+func (c Custom) GoString() string { return c.String() }
 
 func (o Options) withDefaults() (Options, error) {
 	o.Format = cmp.Or(o.Format, sinks.Raw)
@@ -77,8 +90,8 @@ func (o Options) withDefaults() (Options, error) {
 	o.Version = cmp.Or(o.Version, "dev")
 	o.Signing.Custom.Encoding = cmp.Or(o.Signing.Custom.Encoding, "hex")
 	switch {
-	case o.Format != sinks.Raw && o.Format != sinks.JSON:
-		return o, fmt.Errorf("format: %q is neither raw nor json", o.Format)
+	case !slices.Contains(formats, o.Format):
+		return o, fmt.Errorf("format: %q is none of %q", o.Format, formats)
 	case o.BatchWithoutIDs && o.Format != sinks.Raw:
 		return o, errors.New("batch.without_ids: is for format raw")
 	case o.Concurrency < 0:
@@ -90,7 +103,7 @@ func (o Options) withDefaults() (Options, error) {
 	case (o.TLS.CertFile == "") != (o.TLS.KeyFile == ""):
 		return o, errors.New("tls: a client certificate needs both cert_file and key_file")
 	}
-	return o, errors.Join(checkURL(o.URL), checkHeaders(o.Headers), o.Signing.check())
+	return o, errors.Join(checkURL(o.URL), o.checkHeaders(), o.Signing.check())
 }
 
 // checkURL does not say what the URL is: it may hold a password or a token, and so may the parser's error.
@@ -113,14 +126,14 @@ func checkURL(s string) error {
 var ours = []string{"Webhook-Id", "Webhook-Timestamp", "Webhook-Signature", "X-Hub-Signature-256",
 	"Content-Length", "Transfer-Encoding", "Connection", "Trailer", "Te", "Upgrade", "Expect"}
 
-func checkHeaders(headers map[string]string) error {
-	for name, value := range headers {
+func (o Options) checkHeaders() error {
+	for name, value := range o.Headers {
 		switch {
 		case !headerName(name):
 			return fmt.Errorf("headers: %q is not the name of a header", name)
 		case !headerValue(value):
 			return fmt.Errorf("headers.%s: the value is not fit for a header", name)
-		case isOurs(name):
+		case isOurs(name), o.Format == sinks.CloudEventsBinary && strings.HasPrefix(strings.ToLower(name), "ce-"):
 			return fmt.Errorf("headers.%s: cannot be set", name)
 		}
 	}

@@ -58,7 +58,7 @@ func (r *receiver) harness() sinktest.Receiver {
 	for _, f := range []sinktest.Fault{sinktest.Refuse, sinktest.Hang, sinktest.Reset, sinktest.Dribble} {
 		breaks[f] = func() { r.setFault(f) }
 	}
-	if r.o.Format != sinks.JSON && !r.o.BatchWithoutIDs {
+	if r.o.Format != sinks.JSON && r.o.Format != sinks.CloudEvents && !r.o.BatchWithoutIDs {
 		breaks[sinktest.Partial] = nil
 	}
 	return sinktest.Receiver{
@@ -158,13 +158,14 @@ func (r *receiver) take(w http.ResponseWriter, q *http.Request, refuses bool) {
 	if err != nil {
 		return
 	}
-	if refuses && bytes.Contains(body, []byte(sinktest.Poison)) {
+	took := bodies(r.tb, q.Header.Get("Content-Type"), body, r.o.Format)
+	if refuses && bytes.Contains(bytes.Join(took, nil), []byte(sinktest.Poison)) {
 		http.Error(w, answerText, http.StatusUnprocessableEntity)
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.book = append(r.book, bodies(r.tb, q.Header.Get("Content-Type"), body, r.o.Format)...)
+	r.book = append(r.book, took...)
 }
 
 func hijack(w http.ResponseWriter) net.Conn {
@@ -196,6 +197,8 @@ func bodies(tb testing.TB, contentType string, body []byte, f sinks.Format) [][]
 	lines := bytes.SplitAfter(body, []byte("\n"))
 	lines = lines[:len(lines)-1]
 	switch {
+	case f == sinks.CloudEvents:
+		return eventBodies(tb, contentType, body)
 	case contentType == "application/x-ndjson" && f != sinks.JSON:
 		for i := range lines {
 			lines[i] = bytes.TrimSuffix(lines[i], []byte("\n"))
@@ -212,6 +215,28 @@ func bodies(tb testing.TB, contentType string, body []byte, f sinks.Format) [][]
 		lines[i] = fromEnvelope(tb, lines[i])
 	}
 	return lines
+}
+
+// eventBodies reads CloudEvents whose items have no content type, and so are JSON or base64.
+func eventBodies(tb testing.TB, contentType string, body []byte) (bodies [][]byte) {
+	switch contentType {
+	case "application/cloudevents+json":
+		body = slices.Concat([]byte("["), body, []byte("]"))
+	case "application/cloudevents-batch+json":
+	default:
+		tb.Errorf("content type %q", contentType)
+	}
+	var events []struct {
+		Data   json.RawMessage `json:"data"`
+		Base64 []byte          `json:"data_base64"`
+	}
+	if err := json.Unmarshal(body, &events); err != nil {
+		tb.Errorf("events %.100q: %v", body, err)
+	}
+	for _, e := range events {
+		bodies = append(bodies, append([]byte(e.Data), e.Base64...))
+	}
+	return bodies
 }
 
 func fromEnvelope(tb testing.TB, line []byte) []byte {

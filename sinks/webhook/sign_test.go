@@ -70,7 +70,7 @@ func TestCustomHeaderHasPrefixAndEncoding(t *testing.T) {
 // timestamp is that of the attempt.
 func TestReferenceLibraryVerifiesEveryAttempt(t *testing.T) {
 	secrets := []string{"whsec_" + base64.StdEncoding.EncodeToString([]byte("the old secret, 24 bytes")), "whsec_" + base64.StdEncoding.EncodeToString([]byte("the new secret, 24 bytes"))}
-	for _, format := range []sinks.Format{sinks.Raw, sinks.JSON} {
+	for _, format := range []sinks.Format{sinks.Raw, sinks.JSON, sinks.CloudEvents, sinks.CloudEventsBinary} {
 		s, got := recording(t, webhook.Options{Format: format, Signing: webhook.Signing{StandardWebhooks: secrets}})
 		now := time.Now().Add(-time.Minute)
 		webhook.SetNow(s, func() time.Time { now = now.Add(time.Second); return now })
@@ -141,6 +141,7 @@ func TestOptionsAreRefusedByNameWithoutTheirValue(t *testing.T) {
 		{"url: is neither", webhook.Options{URL: "ftp://user:" + secret + "@x"}},
 		{"url: has no host", webhook.Options{URL: "http:///" + secret}},
 		{"format: ", webhook.Options{Format: "xml"}},
+		{"headers.CE-Id: ", webhook.Options{Format: sinks.CloudEventsBinary, Headers: map[string]string{"CE-Id": secret}}},
 		{"batch.without_ids: ", webhook.Options{Format: sinks.JSON, BatchWithoutIDs: true}},
 		{"concurrency: ", webhook.Options{Concurrency: -1}},
 		{"retry_after_max: ", webhook.Options{RetryAfterMax: -1}},
@@ -165,6 +166,22 @@ func TestOptionsAreRefusedByNameWithoutTheirValue(t *testing.T) {
 		_, err := webhook.New(c.o)
 		if err == nil || !strings.HasPrefix(err.Error(), c.want) || strings.Contains(err.Error(), secret) {
 			t.Errorf("new: %v, want %q", err, c.want)
+		}
+	}
+}
+
+// Guarantee W4, in part.
+func TestNoVerbShowsASecret(t *testing.T) {
+	o := webhook.Options{
+		URL: "http://user:hunter2@127.0.0.1/hunter2?token=hunter2", Headers: map[string]string{"authorization": "hunter2"},
+		Signing: webhook.Signing{StandardWebhooks: []string{"whsec_hunter2="}, GitHub: "hunter2", Custom: webhook.Custom{Header: "a", Secret: "hunter2"}},
+	}
+	s := newSink(t, webhook.Options{URL: o.URL, Headers: o.Headers, Signing: webhook.Signing{GitHub: "hunter2"}})
+	for _, v := range []any{o, &o, o.Signing, &o.Signing, o.Signing.Custom, &o.Signing.Custom, s, struct{ O webhook.Options }{o}} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+			if text := fmt.Sprintf(verb, v); strings.Contains(text, "hunter2") {
+				t.Errorf("%s of %T shows a secret: %s", verb, v, text)
+			}
 		}
 	}
 }

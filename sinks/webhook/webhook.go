@@ -15,13 +15,14 @@
 // Requests carry webhook-id and webhook-timestamp (Standard Webhooks), the time being that of the attempt, and signatures
 // if configured. A single raw item has its own "content-type" (else application/octet-stream) and "traceparent"; one
 // envelope is application/json; several are application/vnd.holdfast.items+ndjson; raw lines are application/x-ndjson.
+// CloudEvents 1.0.2 are application/cloudevents+json, several application/cloudevents-batch+json, and in the binary mode the
+// item's own bytes with ce- headers, always one to a request. A receiver of CloudEvents may dedupe on source and id, too.
 //
 // Errors name the host and a status code or a fixed phrase: no URL, no header, nothing that the receiver said. Redirects
 // are not followed. At most 64 KiB of an answer are read, and none of it is kept.
 package webhook
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -126,33 +127,15 @@ func (t TLS) config() (*tls.Config, error) {
 // String names the host only.
 func (s *Sink) String() string { return s.o.String() }
 
+// GoString is String.
+func (s *Sink) GoString() string { return s.o.String() }
+
 // Deliver posts the items, in order: in one request if they may be a batch, else in several, one after the other. Of
 // several requests it makes the next only after the one before was taken or refused for good; the items that were not
 // tried are Unavailable in the BatchError.
 func (s *Sink) Deliver(ctx context.Context, items []sinks.Item) error {
-	groups := s.split(items)
-	if len(groups) == 1 {
-		return s.post(ctx, groups[0])
-	}
-	errs, failed := make([]error, 0, len(items)), false
-	var stop error
-	for _, group := range groups {
-		err := stop
-		if stop == nil {
-			err = s.post(ctx, group)
-		}
-		for range group {
-			errs = append(errs, err)
-		}
-		failed = failed || err != nil
-		if e, ok := errors.AsType[*sinks.Error](err); err != nil && !(ok && e.Verdict == sinks.PermanentVerdict) && stop == nil {
-			stop = sinks.Unavailable(s.named(errors.New("not tried, as the item before it failed")))
-		}
-	}
-	if !failed {
-		return nil
-	}
-	return &sinks.BatchError{Errs: errs}
+	untried := sinks.Unavailable(s.named(errors.New("not tried, as the item before it failed")))
+	return sinks.InTurn(s.split(items), func(group []sinks.Item) error { return s.post(ctx, group) }, untried)
 }
 
 // Close ends idle connections. A Deliver after it is Unavailable.
@@ -164,26 +147,10 @@ func (s *Sink) Close() error {
 
 // split cuts the items into requests.
 func (s *Sink) split(items []sinks.Item) [][]sinks.Item {
-	if s.o.Format == sinks.JSON && len(items) > 0 {
+	if (s.o.Format == sinks.JSON || s.o.Format == sinks.CloudEvents) && len(items) > 0 {
 		return [][]sinks.Item{items}
 	}
-	var groups [][]sinks.Item
-	for len(items) > 0 {
-		n := 1
-		if s.o.BatchWithoutIDs && isLine(items[0].Body) {
-			for n < len(items) && isLine(items[n].Body) {
-				n++
-			}
-		}
-		groups = append(groups, items[:n])
-		items = items[n:]
-	}
-	return groups
-}
-
-// isLine says whether a reader of lines gets the body back. Many skip empty lines, and cut a CR at the end.
-func isLine(body []byte) bool {
-	return len(body) > 0 && bytes.IndexByte(body, '\n') < 0 && body[len(body)-1] != '\r'
+	return sinks.Groups(items, s.o.BatchWithoutIDs)
 }
 
 // post makes one request, and returns when the transport has let go of the items.
@@ -209,26 +176,38 @@ func (s *Sink) post(ctx context.Context, items []sinks.Item) error {
 
 // encode returns the body: the item's own where it can, so that it is not copied.
 func (s *Sink) encode(items []sinks.Item) (body []byte, contentType string) {
-	if len(items) == 1 && s.o.Format == sinks.Raw {
-		body = items[0].Body
-		if body == nil {
-			body = []byte{}
-		}
-		if t := items[0].Attr("content-type"); t != "" && headerValue(t) {
-			return body, t
-		}
-		return body, "application/octet-stream"
-	}
-	if len(items) == 1 {
+	switch {
+	case s.o.Format == sinks.CloudEvents && len(items) == 1:
+		return sinks.AppendCloudEvent(nil, &items[0], s.o.Source), "application/cloudevents+json"
+	case s.o.Format == sinks.CloudEvents:
+		return sinks.AppendCloudEvents(nil, items, s.o.Source), "application/cloudevents-batch+json"
+	case s.o.Format == sinks.JSON && len(items) == 1:
 		return sinks.AppendEnvelope(nil, &items[0]), "application/json"
+	case len(items) == 1:
+		return own(&items[0], s.o.Format)
 	}
 	for i := range items {
-		body = s.o.Format.AppendLine(body, &items[i])
+		body = s.o.Format.AppendLine(body, &items[i], s.o.Source)
 	}
 	if s.o.Format == sinks.JSON {
 		return body, "application/vnd.holdfast.items+ndjson"
 	}
 	return body, "application/x-ndjson"
+}
+
+// own returns the item's body, never nil, and what is in it.
+func own(it *sinks.Item, f sinks.Format) (body []byte, contentType string) {
+	body = it.Body
+	if body == nil {
+		body = []byte{}
+	}
+	if f == sinks.CloudEventsBinary {
+		return body, eventContentType(it)
+	}
+	if t := it.Attr("content-type"); t != "" && headerValue(t) {
+		return body, t
+	}
+	return body, "application/octet-stream"
 }
 
 func (s *Sink) request(ctx context.Context, items []sinks.Item, p *payload, contentType string) *http.Request {
@@ -238,6 +217,9 @@ func (s *Sink) request(ctx context.Context, items []sinks.Item, p *payload, cont
 	}
 	if t := items[0].Attr("traceparent"); len(items) == 1 && t != "" && headerValue(t) {
 		h.Set("traceparent", t)
+	}
+	if s.o.Format == sinks.CloudEventsBinary {
+		setAttributes(h, &items[0], s.o.Source)
 	}
 	s.o.Signing.sign(h, messageID(items), s.now(), p.data)
 	r := &http.Request{

@@ -33,6 +33,8 @@ func TestSinkKeepsTheContract(t *testing.T) {
 		"raw":               {webhook.Options{}, nil},
 		"json":              {webhook.Options{Format: sinks.JSON}, noPartial},
 		"batch without ids": {webhook.Options{BatchWithoutIDs: true}, noPartial},
+		"cloudevents":       {webhook.Options{Format: sinks.CloudEvents}, noPartial},
+		"binary":            {webhook.Options{Format: sinks.CloudEventsBinary}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sinktest.Run(t, sinktest.Harness{
@@ -317,7 +319,7 @@ func TestBatchStopsAtTheFirstItemThatMayComeAgain(t *testing.T) {
 
 // Which of the items a refusal is about is not known, so that it must not bury them all.
 func TestRefusedBatchIsNotPermanent(t *testing.T) {
-	for _, o := range []webhook.Options{{Format: sinks.JSON}, {BatchWithoutIDs: true}} {
+	for _, o := range []webhook.Options{{Format: sinks.JSON}, {BatchWithoutIDs: true}, {Format: sinks.CloudEvents}} {
 		s := serve(t, o, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(413) })
 		items := sinktest.Items("a", "b")
 		if got := verdict(s.Deliver(t.Context(), items)); got != "plain" {
