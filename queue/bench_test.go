@@ -40,6 +40,7 @@ type bench struct {
 	st     *store.Store
 	q      *queue.Queues
 	reg    *prometheus.Registry
+	waited map[string]int64 // by sink: at the start
 	cancel context.CancelFunc
 	ended  chan error
 }
@@ -95,6 +96,10 @@ func (b *bench) start() {
 	b.Registry = b.reg
 	b.q, err = queue.Open(b.st, b.Options)
 	b.ok(err)
+	b.waited = map[string]int64{}
+	for _, s := range b.q.Sinks() {
+		b.waited[s.Name] = s.Waiting
+	}
 	b.run()
 }
 
@@ -105,14 +110,28 @@ func (b *bench) run() {
 	go func() { ended <- q.Run(ctx) }()
 }
 
-// stop stops in order. It does nothing when it is stopped.
+// stop stops in order, and looks whether the books balance. It does nothing when it is stopped.
 func (b *bench) stop() {
 	b.Helper()
 	if b.ended == nil {
 		return
 	}
 	b.ok(b.halt())
+	b.balance()
 	b.ok(b.st.Close())
+}
+
+// balance fails unless what waited at the start, plus accepted and requeued, less settled is what waits, as metrics tell
+// and as counted.
+func (b *bench) balance() {
+	b.Helper()
+	b.ok(b.q.Check())
+	for _, s := range b.q.Sinks() {
+		sum := float64(b.waited[s.Name]) + b.metric("sink_accepted_total", s.Name) + b.metric("sink_requeued_total", s.Name) - b.metric("sink_settled_total", s.Name)
+		if sum != float64(s.Waiting) || s.Accepted+s.Requeued-s.Settled != s.Waiting {
+			b.Errorf("the books of sink %s: %v is what should wait, of %+v", s.Name, sum, s)
+		}
+	}
 }
 
 // halt ends Run, and returns what it returned.

@@ -86,6 +86,11 @@ func (q *Queues) commitLoop(ctx context.Context) error {
 			if err := q.commitWaiting(&g, p); err != nil {
 				return err
 			}
+		case <-q.rotate:
+			if err := q.st.Rotate(); err != nil && !errors.Is(err, store.ErrFull) {
+				return err
+			}
+			poke(q.keep)
 		case <-ctx.Done():
 			q.refuse()
 			return q.commitRest(&g)
@@ -180,6 +185,12 @@ func (q *Queues) commit(g *group) error {
 			return q.uncommitted(g, err)
 		}
 		q.metrics.committed(g, time.Since(began))
+		for i := range g.items {
+			if len(g.items[i].Mask.To) == 0 && q.acks.hook != nil {
+				q.acks.nobody(g.items[i].Seq)
+				poke(q.dirty) // nobody settles it
+			}
+		}
 		q.fresh.add(blocks)
 		q.wakeFeeds()
 	}

@@ -136,14 +136,7 @@ func (q *Queues) Requeue(ctx context.Context, f DeadFilter) (int, error) {
 
 // Purge deletes dead letters. That it was so stays known until their segment goes. It returns as Requeue does.
 func (q *Queues) Purge(ctx context.Context, f DeadFilter) (int, error) {
-	return q.eachDead(ctx, f, func(s *sink, dead []store.Row) error {
-		var c store.QueueChange
-		for _, w := range dead {
-			c.RowsGone = append(c.RowsGone, w.Seq)
-			c.Gone = append(c.Gone, store.Gone{First: w.Seq, Last: w.Seq, Reason: store.GonePurged})
-		}
-		return s.queue.apply(c, store.Counts{Dead: store.Tally{}.Sub(tally(dead))}, 0)
-	})
+	return q.eachDead(ctx, f, func(s *sink, dead []store.Row) error { return q.purge(s, dead, byOperator) })
 }
 
 // eachDead does something with the dead letters that a filter chooses, in transactions of bounded size, between mark
@@ -208,15 +201,10 @@ func (q *Queues) choose(s *sink, f DeadFilter, from uint64) (dead []store.Row, n
 // apply commits a change to this queue's rows, on top of the books as they stand, and then takes it over in memory. Only
 // the marker calls it, right after a mark commit: but lanes go on settling meanwhile, and what they add is not lost.
 func (u *queue) apply(c store.QueueChange, by store.Counts, requeuedFrom uint64) error {
-	u.mu.Lock()
-	u.books.dirty = true // the marks are to be written again, too: a change replaces them
-	u.mu.Unlock()
-	base, _ := u.collect()
-	counts := store.Counts{Settled: base.Counts.Settled, Requeued: base.Counts.Requeued.Add(by.Requeued), Dead: base.Counts.Dead.Add(by.Dead)}
-	base.Number, base.Counts = u.number, counts
-	base.Rows, base.RowsGone, base.Gone = append(base.Rows, c.Rows...), append(base.RowsGone, c.RowsGone...), c.Gone
-	err := u.all.st.Commit(store.Change{QueueTime: u.all.clock.now(), Queues: []store.QueueChange{base}})
-	u.committed(&base, err == nil)
+	err := u.all.commitWith(store.Change{}, []*queue{u}, func(base *store.QueueChange) {
+		base.Counts.Requeued, base.Counts.Dead = base.Counts.Requeued.Add(by.Requeued), base.Counts.Dead.Add(by.Dead)
+		base.Rows, base.RowsGone, base.Gone = append(base.Rows, c.Rows...), append(base.RowsGone, c.RowsGone...), append(base.Gone, c.Gone...)
+	})
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"iter"
+	"math"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -15,8 +16,9 @@ import (
 // A dedupe knows the idempotency keys of the window, or the newest of them if there are more than the limit. A key is
 // claimed before its item is committed: until then, whoever brings it again waits. Safe for concurrent use.
 type dedupe struct {
-	window  time.Duration
+	window  int64 // ms of queue time: a step of the wall clock forgets nothing
 	limit   int
+	now     func() int64
 	evicted atomic.Int64 // keys that had to go before their window was over
 
 	mu    sync.Mutex
@@ -28,22 +30,28 @@ type dedupe struct {
 type seen struct {
 	hash     store.Dedupe
 	seq      uint64
-	ms       int64
+	ms       int64    // of its id
+	at       int64    // ms of queue time
 	pending  *Pending // who commits it; nil: done
 	position int      // of its item in that request
 }
 
-func newDedupe(window time.Duration, limit int) *dedupe {
-	return &dedupe{window: window, limit: limit, known: map[[16]byte]*seen{}}
+func newDedupe(window time.Duration, limit int, now func() int64) *dedupe {
+	return &dedupe{window: window.Milliseconds(), limit: limit, now: now, known: map[[16]byte]*seen{}}
 }
 
-// load takes over the keys that the store still has.
-func (d *dedupe) load(keys iter.Seq[store.Key]) {
+// load takes over the keys that the store still has. How old they are is what lies between their items and the newest
+// one, and, if that is plausible, between that and the wall clock.
+func (d *dedupe) load(keys iter.Seq[store.Key], newest int64, wall time.Time) {
+	down := wall.UnixMilli() - newest
+	if down < 0 || down > plausible.Milliseconds() {
+		down = 0
+	}
 	for k := range keys {
-		s := &seen{hash: k.Dedupe, seq: k.Seq, ms: k.Time}
+		s := &seen{hash: k.Dedupe, seq: k.Seq, ms: k.Time, at: d.now() - down - (newest - k.Time)}
 		d.known[k.Dedupe.Key] = s
 		d.order = append(d.order, s)
-		d.trim(s.ms)
+		d.trim()
 	}
 	d.evicted.Store(0) // they were counted when they went
 }
@@ -75,7 +83,7 @@ func (d *dedupe) claim(ctx context.Context, p *Pending, r Request, stopping <-ch
 func (d *dedupe) try(p *Pending, r Request, hashes []*store.Dedupe) (inTheWay *Pending, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.trim(time.Now().UnixMilli())
+	d.trim()
 	for i, h := range hashes {
 		if h == nil {
 			continue
@@ -112,7 +120,7 @@ func (d *dedupe) commit(p *Pending) {
 			continue
 		}
 		if s != nil {
-			s.seq, s.ms = p.items[next].Seq, p.items[next].Time
+			s.seq, s.ms, s.at = p.items[next].Seq, p.items[next].Time, d.now()
 			d.order = append(d.order, s)
 		}
 		next++
@@ -122,7 +130,7 @@ func (d *dedupe) commit(p *Pending) {
 			s.pending = nil
 		}
 	}
-	d.trim(0)
+	d.trim()
 }
 
 // abandon gives up the keys of a request that was not stored.
@@ -143,10 +151,10 @@ func (d *dedupe) forget(p *Pending) {
 }
 
 // trim drops what is beyond the limit, and what was before the window that ends now. d.mu is held.
-func (d *dedupe) trim(now int64) {
-	for len(d.order) > 0 {
+func (d *dedupe) trim() {
+	for from := d.now() - d.window; len(d.order) > 0; {
 		s := d.order[0]
-		old := s.ms < now-d.window.Milliseconds()
+		old := s.at < from
 		if !old && len(d.order) <= d.limit {
 			return
 		}
@@ -161,8 +169,15 @@ func (d *dedupe) trim(now int64) {
 	}
 }
 
-// since is the time from which on keys are known.
-func (d *dedupe) since() int64 { return time.Now().Add(-d.window).UnixMilli() }
+// since is the time in the id of the oldest item whose key is known: what is kept of older keys may go.
+func (d *dedupe) since() int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.trim(); len(d.order) == 0 {
+		return math.MaxInt64
+	}
+	return d.order[0].ms
+}
 
 // hashesOf is what is kept of the keys of a request; nil if it has none.
 func hashesOf(r Request) []*store.Dedupe {

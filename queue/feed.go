@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/google/uuid"
@@ -40,8 +41,8 @@ func (q *Queues) Feed(sink string) (*Feed, error) {
 }
 
 // Next appends between one and max deliveries to dst, and waits while there is none: nothing is due, the sink is
-// paused, or as much is out as may be. With order strict nothing comes while something is out, and nothing that is
-// behind a delivery that waits for its retry. It returns an error when ctx ends, or when what is next is damaged.
+// paused, or as much is out as may be. With order strict nothing comes while something is out that dst does not hold, and
+// nothing that is behind a delivery that waits for its retry. It returns an error when ctx ends, or when what is next is damaged.
 // One goroutine at a time calls it.
 func (f *Feed) Next(ctx context.Context, dst []Delivery, max int) ([]Delivery, error) {
 	for had := len(dst); ; {
@@ -91,51 +92,105 @@ func (u *queue) hand(dst []Delivery, max int) (_ []Delivery, wait time.Duration,
 	if u.sink.paused.Load() || u.all.stuck.Load() {
 		return dst, -1, nil
 	}
+	if u.deadFull() {
+		if u.sink.Dead.MaxAge == 0 {
+			return dst, -1, nil
+		}
+		poke(u.all.dirty) // the marker looks for dead letters that are old enough
+		return dst, look, nil
+	}
 	strict := u.sink.Order == Strict
 	out := u.out.open - len(u.out.back) + u.rows.out
-	if strict && out > 0 {
+	if strict && out > len(dst) { // what is in dst goes with what comes, as one batch
 		return dst, -1, nil
 	}
-	now := u.all.clock.now()
-	u.rows.promote(now)
+	now, wall := u.all.clock.now(), time.Now().UnixMilli()
+	u.rows.fallDue(wall, u.pos, u.sink.Order == Key)
+	u.aheadLeft = lookAhead
 	for max = min(max, u.sink.Window-out); max > 0; max-- {
 		ok := false
-		if dst, ok, err = u.handOne(dst, strict); err != nil || !ok {
+		if dst, ok, err = u.handOne(dst, strict, now, wall); err != nil || !ok {
 			break
 		}
 	}
-	if due, ok := u.rows.due(); ok {
-		return dst, time.Duration(due-now) * time.Millisecond, err
+	if u.books.dirty {
+		poke(u.all.dirty) // something may have gone aside, or expired
 	}
-	return dst, -1, err
+	if u.aheadLeft == 0 {
+		return dst, 0, err
+	}
+	return dst, u.rows.due(now, wall), err
 }
 
-// handOne hands out the oldest delivery that may go: one that was returned, a row, or the next of the stream.
-func (u *queue) handOne(dst []Delivery, strict bool) (_ []Delivery, ok bool, err error) {
-	if err := u.rows.fetch(u.all.st, u.number, u.over); err != nil {
-		return dst, false, err
-	}
-	it, err := u.ahead()
-	if err != nil {
-		return dst, false, err
-	}
-	w := u.rows.next()
-	switch {
-	case w == nil && it == nil:
-		return dst, false, nil
-	case w == nil || it != nil && it.Seq < w.Seq:
-		if u.heldBack(strict, it.Seq) {
+// lookAhead bounds how many items go aside or expire in one call, so that the queue's lock is never held for long.
+const lookAhead = 1024
+
+// handOne hands out the oldest delivery that may go: one that was returned, a row, or the next of the stream. Every row at
+// hand is older than the next of the stream.
+func (u *queue) handOne(dst []Delivery, strict bool, now, wall int64) (_ []Delivery, ok bool, err error) {
+	for {
+		it, err := u.peek() // also moves the cursor past what is not for this queue
+		if err == nil {
+			err = u.fetch()
+		}
+		if err != nil {
+			return dst, false, err
+		}
+		u.rows.retry(now)
+		w, back := u.rows.next(), u.returned()
+		switch {
+		case w == nil && back == nil && it == nil || u.heldBack(strict, firstOf(w, back, it)):
+			return dst, false, nil
+		case back != nil && (w == nil || back.Seq < w.Seq):
+			if !over(back, now) {
+				return append(dst, u.handBack(back)), true, nil
+			}
+			u.takeReturned(back)
+			u.drop(back.Seq, int64(len(back.Body)), true, store.GoneExpired)
+		case w != nil:
+			item, err := u.all.st.Item(u.number, w.Seq)
+			if err != nil {
+				return dst, false, err
+			}
+			if !over(&item, now) {
+				return append(dst, u.handRow(&item)), true, nil
+			}
+			u.rows.pull(w)
+			u.books.forget(w)
+			u.drop(w.Seq, w.Bytes, w.Owes, store.GoneExpired)
+		case u.isFull():
+			return dst, false, nil
+		case !u.aside(it, now, wall):
+			return append(dst, u.handItem(it)), true, nil
+		}
+		if u.aheadLeft--; u.aheadLeft == 0 {
 			return dst, false, nil
 		}
-		return append(dst, u.handItem(it)), true, nil
-	case u.heldBack(strict, w.Seq):
-		return dst, false, nil
 	}
-	stored, err := u.all.st.Item(u.number, w.Seq)
-	if err != nil {
-		return dst, false, err
+}
+
+// firstOf is the lowest seq of those that there are.
+func firstOf(w *row, back, it *store.Item) uint64 {
+	seq := uint64(math.MaxUint64)
+	if it != nil {
+		seq = it.Seq
 	}
-	return append(dst, u.handRow(&stored)), true, nil
+	if back != nil {
+		seq = min(seq, back.Seq)
+	}
+	if w != nil {
+		seq = min(seq, w.Seq)
+	}
+	return seq
+}
+
+// over reports whether an item's time to live is.
+func over(it *store.Item, now int64) bool { return it.Expires != 0 && it.Expires <= now }
+
+// isFull reports whether as much is read ahead as may be. What was read ahead before the start, beyond where the stream is
+// again, does not count: it has to be passed.
+func (u *queue) isFull() bool {
+	return len(u.rows.all)-len(u.rows.coming.rows) >= maxWaiting || len(u.out.slots) >= maxWaiting
 }
 
 // heldBack reports whether a delivery with a lower seq waits for its retry, in a strict queue.
@@ -147,27 +202,39 @@ func (u *queue) heldBack(strict bool, seq uint64) bool {
 	return waits && head < seq
 }
 
-// ahead is the next item that has not left the stream: one that was given back, else what peek finds, unless as much is
-// read ahead as may be.
-func (u *queue) ahead() (*store.Item, error) {
-	it, err := u.peek() // also moves the cursor past what is not for this queue
-	if len(u.out.back) > 0 {
-		return u.out.get(u.out.back[0]).item, err
+// fetch has the rows ready that may come before the next of the stream.
+func (u *queue) fetch() error {
+	return u.rows.fetch(u.all.st, u.number, u.pos, u.sink.Order == Key, u.hasEnded)
+}
+
+// returned is the oldest item of the stream that was given back; nil if there is none.
+func (u *queue) returned() *store.Item {
+	if len(u.out.back) == 0 {
+		return nil
 	}
-	if len(u.rows.all) >= maxWaiting || len(u.out.slots) >= maxWaiting {
-		return nil, err
-	}
-	return it, err
+	return u.out.get(u.out.back[0]).item
+}
+
+// takeReturned closes the slot of the item that returned returns, without handing it out.
+func (u *queue) takeReturned(it *store.Item) {
+	u.out.settle(u.out.get(u.out.back[0]))
+	u.out.back = u.out.back[1:]
+	u.rows.passed(u.keyOf(it))
+}
+
+func (u *queue) handBack(it *store.Item) Delivery {
+	d := Delivery{ID: makeID(it.Time, it.Seq, u.all.tag), Item: it, u: u}
+	d.slot, u.out.back = u.out.back[0], u.out.back[1:]
+	return d
 }
 
 func (u *queue) handItem(it *store.Item) Delivery {
 	d := Delivery{ID: makeID(it.Time, it.Seq, u.all.tag), Item: it, u: u}
-	if len(u.out.back) > 0 {
-		d.slot, u.out.back = u.out.back[0], u.out.back[1:]
-		return d
-	}
 	d.Item = u.take(it)
 	d.slot = u.out.add(d.Item)
+	if key := u.keyOf(it); key != 0 {
+		u.rows.begin(key)
+	}
 	return d
 }
 
@@ -180,10 +247,16 @@ func (u *queue) handRow(it *store.Item) Delivery {
 	return d
 }
 
-// over reports whether a row that is still on disk has ended.
-func (u *queue) over(seq uint64) bool {
+// hasEnded reports whether a row that is still on disk is over.
+func (u *queue) hasEnded(seq uint64) bool {
 	_, dead := u.books.dying[seq]
 	return dead || u.books.gone[seq]
+}
+
+// deadFull reports whether the sink is held because it has as many dead letters as it may.
+func (u *queue) deadFull() bool {
+	d := u.sink.Dead
+	return d.MaxBytes > 0 && d.OnFull == HoldSink && u.counts.Dead.Bytes >= d.MaxBytes
 }
 
 // Paused reports whether the sink is paused.

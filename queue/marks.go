@@ -1,8 +1,10 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -103,28 +105,33 @@ func (q *Queues) mark() error {
 	acks := q.join.ready()
 	q.unmarked.Store(0)
 	change := store.Change{QueueTime: q.clock.now()}
+	var settled []uint64
 	for _, s := range q.sinks {
-		if c, dirty := s.queue.collect(); dirty {
+		c, dirty := s.queue.collect(&settled)
+		if dirty {
 			change.Queues = append(change.Queues, c)
 		}
 	}
-	if len(change.Queues) > 0 || len(acks) > 0 || len(q.kept.freed) > 0 {
+	change.Acks, change.Acked = q.collectAcks(settled)
+	if len(change.Queues)+len(acks)+len(change.Acks)+len(change.Acked)+len(q.kept.freed) > 0 {
 		err := q.st.Commit(change)
 		for i := range change.Queues {
 			q.owners[change.Queues[i].Number].queue.committed(&change.Queues[i], err == nil)
 		}
+		q.acks.committed(change.Acks, change.Acked, err == nil)
 		if err != nil {
 			q.join.unready(acks)
 			return err
 		}
 	}
 	q.join.fire(acks, q.metrics)
-	return q.release()
+	return q.tidy()
 }
 
 // collect returns what a mark commit must write of a queue, and whether anything must. A queue that nobody reads passes
 // what is not its own, too; where the log cannot be read its cursor stays, and its feed tells of it.
-func (u *queue) collect() (c store.QueueChange, dirty bool) {
+// The seqs that it owes no longer since the last time are added to settled.
+func (u *queue) collect(settled *[]uint64) (c store.QueueChange, dirty bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	_, _ = u.peek()
@@ -153,8 +160,36 @@ func (u *queue) collect() (c store.QueueChange, dirty bool) {
 	for seq := range u.books.gone {
 		c.RowsGone = append(c.RowsGone, seq)
 	}
-	u.books.dirty = false
+	slices.SortFunc(c.Rows, func(a, b store.Row) int { return cmp.Compare(a.Seq, b.Seq) }) // in their order they cost much less
+	c.Gone = rangesOf(u.books.ended)
+	*settled = append(*settled, u.books.acked...)
+	u.books.acked = u.books.acked[:0]
+	u.books.dirty, u.books.aside = false, 0
 	return c, true
+}
+
+// commitWith commits a change together with the books of some queues as they stand, so that it agrees with them; add puts
+// more into each. Only the marker calls it.
+func (q *Queues) commitWith(change store.Change, queues []*queue, add func(*store.QueueChange)) error {
+	change.QueueTime = q.clock.now()
+	var settled []uint64
+	for _, u := range queues {
+		u.mu.Lock()
+		u.books.dirty = true // a change replaces the marks: they are written again, too
+		u.mu.Unlock()
+		c, _ := u.collect(&settled)
+		if add != nil {
+			add(&c)
+		}
+		change.Queues = append(change.Queues, c)
+	}
+	change.Acks, change.Acked = q.collectAcks(settled)
+	err := q.st.Commit(change)
+	for i, u := range queues {
+		u.committed(&change.Queues[i], err == nil)
+	}
+	q.acks.committed(change.Acks, change.Acked, err == nil)
+	return err
 }
 
 // committed forgets what has become durable; what did not is to be written again. What was settled since stays either way.
@@ -179,4 +214,31 @@ func (u *queue) committed(c *store.QueueChange, durable bool) {
 	for _, seq := range c.RowsGone {
 		delete(u.books.gone, seq)
 	}
+	for _, g := range c.Gone {
+		for seq := g.First; seq <= g.Last; seq++ {
+			delete(u.books.ended, seq)
+		}
+	}
+}
+
+// rangesOf joins neighbours that ended for the same reason.
+func rangesOf(ended map[uint64]store.Reason) (ranges []store.Gone) {
+	for _, seq := range slices.Sorted(maps.Keys(ended)) {
+		if n := len(ranges) - 1; n >= 0 && ranges[n].Last+1 == seq && ranges[n].Reason == ended[seq] {
+			ranges[n].Last = seq
+		} else {
+			ranges = append(ranges, store.Gone{First: seq, Last: seq, Reason: ended[seq]})
+		}
+	}
+	return ranges
+}
+
+// owesYet is owes, as the commit shows it whose books were just collected: what was settled since does not count.
+func (u *queue) owesYet(seq uint64) (bool, error) {
+	if owes, err := u.owes(seq); owes || err != nil {
+		return owes, err
+	}
+	u.mu.Lock() // only now: it may have been settled between
+	defer u.mu.Unlock()
+	return slices.Contains(u.books.acked, seq), nil
 }

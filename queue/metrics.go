@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"holdfast/store"
 )
 
 // Sources are the values of the label source: where requests come from.
@@ -26,9 +28,10 @@ type metrics struct {
 type sourceCounts struct{ items, bytes, duplicates, unrouted atomic.Int64 }
 
 type sinkCounts struct {
-	done, dropped, deadPermanent, deadExhausted atomic.Int64
-	seconds                                     prometheus.Observer
-	accepted, requeued                          int64 // before the start
+	done, dropped, evicted, expired, deadPermanent, deadExhausted, deadEvicted atomic.Int64
+	purged                                                                     map[string]*atomic.Int64 // by reason; the map is fixed
+	seconds                                                                    prometheus.Observer
+	accepted, requeued                                                         int64 // before the start
 }
 
 // gauge and counter describe what is read when it is asked for.
@@ -56,6 +59,7 @@ var (
 	sinkRequeued    = counter("sink_requeued_total", "Dead letters requeued since the start.", "sink")
 	sinkDropped     = counter("sink_dropped_total", "Deliveries dropped since the start.", "sink", "reason")
 	sinkDead        = counter("sink_dead_total", "Deliveries that became dead letters since the start.", "sink", "reason")
+	sinkPurged      = counter("sink_purged_total", "Dead letters deleted since the start.", "sink", "reason")
 	sinkWaiting     = gauge("sink_waiting", "Deliveries that wait, in flight included.", "sink")
 	sinkWaitBytes   = gauge("sink_waiting_bytes", "Bytes of the bodies of the deliveries that wait.", "sink")
 	sinkOldest      = gauge("sink_oldest_age_seconds", "Age of the oldest delivery that waits; 0 if none does.", "sink")
@@ -69,7 +73,7 @@ var (
 	deviceWritten   = counter("device_written_bytes_total", "Bytes of whole pages handed to the device since the start.")
 
 	descs = []desc{acceptedTotal, acceptedBytes, duplicatesTotal, unroutedTotal, dedupeEvicted, sinkAccepted, sinkSettled,
-		sinkRequeued, sinkDropped, sinkDead, sinkWaiting, sinkWaitBytes, sinkOldest, sinkInFlight, sinkDeadItems, ackWaiters,
+		sinkRequeued, sinkDropped, sinkDead, sinkPurged, sinkWaiting, sinkWaitBytes, sinkOldest, sinkInFlight, sinkDeadItems, ackWaiters,
 		segmentsNow, diskBytes, diskBudget, diskFree, deviceWritten}
 )
 
@@ -96,6 +100,7 @@ func newMetrics(q *Queues) *metrics {
 	for _, s := range q.sinks {
 		m.bySink[s.queue.number] = &sinkCounts{
 			seconds:  m.deliverySeconds.WithLabelValues(s.Name),
+			purged:   map[string]*atomic.Int64{byOperator: {}, "expired": {}, "full": {}},
 			accepted: q.st.Accepted(s.queue.number).Items,
 			requeued: s.queue.counts.Requeued.Items,
 		}
@@ -148,10 +153,18 @@ func (m *metrics) collectSink(send func(desc, float64, ...string), s SinkStatus,
 	send(sinkAccepted, float64(s.Accepted-n.accepted), s.Name)
 	send(sinkRequeued, float64(s.Requeued-n.requeued), s.Name)
 	send(sinkSettled, float64(n.done.Load()), s.Name, "done")
-	send(sinkSettled, float64(n.deadPermanent.Load()+n.deadExhausted.Load()), s.Name, "dead")
+	send(sinkSettled, float64(n.deadPermanent.Load()+n.deadExhausted.Load()+n.deadEvicted.Load()), s.Name, "dead")
+	send(sinkSettled, float64(n.expired.Load()), s.Name, "expired")
+	send(sinkSettled, float64(n.evicted.Load()), s.Name, "dropped")
 	send(sinkDropped, float64(n.dropped.Load()), s.Name, "newest")
+	send(sinkDropped, float64(n.evicted.Load()), s.Name, "oldest")
+	send(sinkDropped, float64(n.expired.Load()), s.Name, "expired")
 	send(sinkDead, float64(n.deadPermanent.Load()), s.Name, "permanent")
 	send(sinkDead, float64(n.deadExhausted.Load()), s.Name, "exhausted")
+	send(sinkDead, float64(n.deadEvicted.Load()), s.Name, "full")
+	for why, c := range n.purged {
+		send(sinkPurged, float64(c.Load()), s.Name, why)
+	}
 	send(sinkWaiting, float64(s.Waiting), s.Name)
 	send(sinkWaitBytes, float64(s.WaitingBytes), s.Name)
 	send(sinkOldest, age, s.Name)
@@ -194,19 +207,38 @@ func (m *metrics) committed(g *group, took time.Duration) {
 	m.commitBytes.Observe(float64(g.bytes))
 }
 
-// settled counts a delivery that is over.
-func (m *metrics) settled(u *queue, d Delivery, o Outcome, now time.Time) {
+// done counts a delivery that its sink has.
+func (m *metrics) done(u *queue, it *store.Item, now time.Time) {
+	n := m.bySink[u.number]
+	n.done.Add(1)
+	n.seconds.Observe(max(0, float64(now.UnixMilli()-it.Time)/1e3))
+}
+
+// died counts a delivery that became a dead letter.
+func (m *metrics) died(u *queue, o Outcome) {
 	n := m.bySink[u.number]
 	switch {
-	case o.Kind == Done:
-		n.done.Add(1)
-		n.seconds.Observe(max(0, float64(now.UnixMilli()-d.Item.Time)/1e3))
 	case o.Permanent:
 		n.deadPermanent.Add(1)
+	case o.Err == evicted:
+		n.deadEvicted.Add(1)
 	default:
 		n.deadExhausted.Add(1)
 	}
 }
+
+// ended counts a delivery that was settled without one.
+func (m *metrics) ended(u *queue, why store.Reason) {
+	n := m.bySink[u.number]
+	if why == store.GoneExpired {
+		n.expired.Add(1)
+	} else {
+		n.evicted.Add(1)
+	}
+}
+
+// purged counts dead letters that were deleted.
+func (m *metrics) purged(u *queue, why string, n int) { m.bySink[u.number].purged[why].Add(int64(n)) }
 
 // joined counts an ack.
 func (m *metrics) joined(took time.Duration) { m.joinSeconds.Observe(took.Seconds()) }
@@ -214,5 +246,5 @@ func (m *metrics) joined(took time.Duration) { m.joinSeconds.Observe(took.Second
 // outcomes are a sink's deliveries done and dropped since the start.
 func (m *metrics) outcomes(u *queue) (done, dropped int64) {
 	n := m.bySink[u.number]
-	return n.done.Load(), n.dropped.Load()
+	return n.done.Load(), n.dropped.Load() + n.evicted.Load() + n.expired.Load()
 }

@@ -29,9 +29,10 @@ func TestEverySeriesExistsFromTheStart(t *testing.T) {
 	for _, n := range []string{"sink_accepted_total", "sink_requeued_total", "sink_waiting", "sink_waiting_bytes", "sink_oldest_age_seconds", "sink_in_flight", "sink_dead_items", "sink_delivery_duration_seconds"} {
 		want[n] = perSink
 	}
-	want["sink_settled_total"] = with("done", "dead")
-	want["sink_dropped_total"] = with("newest")
-	want["sink_dead_total"] = with("permanent", "exhausted")
+	want["sink_settled_total"] = with("done", "dead", "expired", "dropped")
+	want["sink_dropped_total"] = with("newest", "oldest", "expired")
+	want["sink_purged_total"] = with("operator", "expired", "full")
+	want["sink_dead_total"] = with("permanent", "exhausted", "full")
 	for _, n := range []string{"dedupe_evicted_total", "ack_waiters", "disk_budget_bytes", "released_total", "commit_duration_seconds", "commit_items", "commit_bytes", "ack_join_duration_seconds"} {
 		want[n] = [][]string{nil}
 	}

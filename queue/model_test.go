@@ -8,7 +8,9 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,34 +22,52 @@ import (
 
 // A fate is one delivery as the model has it.
 type fate struct {
-	state    string // waiting, out, retry (due), parked (not due), ready (requeued), dead, done, purged
+	state    string // waiting, early (not before), out, retry (due), parked (not due), ready (requeued), dead, done, purged, dropped, expired, absent
 	was      string // before it was handed out
 	attempts int
 	owed     bool
 	soft     bool // a requeued one that was held for a moment: that is not worth a commit
+	late     bool // it does not go by seq in its key: it was requeued, or was not due
 }
 
-func (f fate) waits() bool { return f.state == "out" || f.free() || f.state == "parked" }
+func (f fate) waits() bool {
+	return f.state == "out" || f.free() || f.state == "parked" || f.state == "early"
+}
 
 // free is what may be handed out.
 func (f fate) free() bool { return f.state == "waiting" || f.state == "retry" || f.state == "ready" }
+
+// An item is what the model knows of one, the same for all sinks.
+type item struct {
+	id   uuid.UUID
+	size int
+	key  string
+	over bool // its time to live is
+	ttl  bool
+}
 
 // A model is what a queue must do. Marks are written only when the model says so: then durable is what a crash goes
 // back to.
 type model struct {
 	*rapid.T
 	*bench
-	ids     []uuid.UUID
-	sizes   []int
-	now     map[string][]fate // by sink, then by position in ids
+	items   []item
+	now     map[string][]fate // by sink, then by position in items
 	durable map[string][]fate
 	paused  map[string]bool
+	gone    bool // the sink extra is not configured
 	out     map[string][]queue.Delivery
 	stale   map[string][]queue.Delivery // settled already
 	order   map[string]queue.Order
+
+	mu    sync.Mutex
+	acked map[uuid.UUID]bool // guarded by mu
 }
 
-var modelSinks = []string{"none", "strict", "small"}
+var modelSinks = []string{"none", "strict", "small", "key", "drop", "bury", "extra"}
+
+// modelBound is of the sinks drop and bury: as many as a request may have.
+const modelBound = 5
 
 func clone(all map[string][]fate) map[string][]fate {
 	out := map[string][]fate{}
@@ -74,12 +94,23 @@ func inDoubt(all map[string][]fate) map[string][]fate {
 }
 
 func newModel(t *rapid.T, newDir func() string) *model {
-	sinks := []queue.SinkOptions{none("none", 1000), {Name: "strict"}, none("small", 3)}
+	m := &model{T: t, now: map[string][]fate{}, durable: map[string][]fate{}, paused: map[string]bool{}, order: map[string]queue.Order{}, acked: map[uuid.UUID]bool{}}
+	sinks := []queue.SinkOptions{none("none", 1000), {Name: "strict"}, none("small", 3), byKey("key", 4),
+		evicting("drop", modelBound, queue.DropOldest), evicting("bury", modelBound, queue.BuryOldest), none("extra", 1000)}
+	for _, s := range sinks {
+		m.order[s.Name] = s.Order
+	}
 	b := &bench{tb: t, Options: lazily(sinks...), store: store.Options{SegmentBytes: 128 << 10}, dir: newDir(), newDir: newDir}
 	b.Handover = 4 << 10
+	b.OnAck = func(ids []uuid.UUID) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		for _, id := range ids {
+			m.acked[id] = true
+		}
+	}
 	b.start()
-	m := &model{T: t, bench: b, now: map[string][]fate{}, durable: map[string][]fate{}, paused: map[string]bool{}}
-	m.order = map[string]queue.Order{"none": queue.None, "strict": queue.Strict, "small": queue.None}
+	m.bench = b
 	m.lost()
 	return m
 }
@@ -91,27 +122,69 @@ func (m *model) lost() {
 
 func (m *model) marked() { m.durable = inDoubt(m.now) }
 
-func (m *model) sink() string { return rapid.SampledFrom(modelSinks).Draw(m.T, "sink") }
+func (m *model) sink() string {
+	return rapid.SampledFrom(modelSinks[:len(modelSinks)-btoi(m.gone)]).Draw(m.T, "sink")
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// hour is the unit of all times in the model.
+const hour = time.Hour
 
 func (m *model) accept() {
 	var r queue.Request
-	for range rapid.IntRange(1, 5).Draw(m.T, "items") {
-		n := rapid.SampledFrom([]int{0, 10, 1000, 8000}).Draw(m.T, "size")
-		m.sizes = append(m.sizes, n)
-		r.Items = append(r.Items, queue.Item{Body: make([]byte, n)})
+	n := rapid.IntRange(1, modelBound).Draw(m.T, "items")
+	m.makeRoom(n)
+	for range n {
+		it := item{size: rapid.SampledFrom([]int{0, 10, 1000, 8000}).Draw(m.T, "size"), key: rapid.SampledFrom([]string{"", "k", "k", "l"}).Draw(m.T, "key")}
+		q := queue.Item{Body: make([]byte, it.size), Key: it.key}
+		f := fate{state: "waiting", owed: true}
+		switch rapid.IntRange(0, 7).Draw(m.T, "times") {
+		case 0:
+			q.TTL, it.ttl = hour/2, true
+		case 1:
+			q.NotBefore = time.Now().Add(hour / 2)
+			f.state, f.late = "early", true
+		}
+		r.Items, m.items = append(r.Items, q), append(m.items, it)
+		for _, s := range modelSinks {
+			f := f
+			if s == "extra" && m.gone {
+				f = fate{state: "absent"}
+			}
+			m.now[s], m.durable[s] = append(m.now[s], f), append(m.durable[s], f)
+		}
 	}
 	a, err := m.request(r)
 	m.ok(err)
-	for _, rec := range a.Receipts {
-		m.ids = append(m.ids, rec.ID)
-		for _, s := range modelSinks {
-			f := fate{state: "waiting", owed: true}
-			m.now[s], m.durable[s] = append(m.now[s], f), append(m.durable[s], f)
+	for i, rec := range a.Receipts {
+		m.items[len(m.items)-n+i].id = rec.ID
+	}
+}
+
+// makeRoom ends what a request of n ends in the sinks that make room.
+func (m *model) makeRoom(n int) {
+	for _, s := range []string{"drop", "bury"} {
+		waiting := 0
+		for _, f := range m.now[s] {
+			waiting += btoi(f.waits())
+		}
+		for i := range m.now[s] {
+			f := &m.now[s][i]
+			if waiting+n > modelBound && f.waits() && f.state != "out" {
+				f.state, f.owed = map[string]string{"drop": "dropped", "bury": "dead"}[s], false
+				waiting--
+			}
 		}
 	}
 }
 
-// expect is what the sink is to be handed now, at most max.
+// expect is what the sink is to be handed now, at most max. What is over on the way there ends.
 func (m *model) expect(s string, max int) (want []int) {
 	strict := m.order[s] == queue.Strict
 	if m.paused[s] || strict && len(m.out[s]) > 0 {
@@ -120,11 +193,15 @@ func (m *model) expect(s string, max int) (want []int) {
 	if s == "small" {
 		max = min(max, 3-len(m.out[s]))
 	}
-	for i, f := range m.now[s] {
+	for i := range m.now[s] {
+		f := &m.now[s][i]
 		if strict && f.state == "parked" || len(want) >= max {
 			break
 		}
-		if f.free() {
+		switch {
+		case f.free() && m.items[i].over:
+			f.state, f.owed = "expired", false
+		case f.free():
 			want = append(want, i)
 		}
 	}
@@ -134,19 +211,88 @@ func (m *model) expect(s string, max int) (want []int) {
 func (m *model) hand() {
 	s := m.sink()
 	max := rapid.IntRange(1, 6).Draw(m.T, "max")
+	if m.order[s] == queue.Key {
+		m.handByKey(s, max)
+		return
+	}
 	want := m.expect(s, max)
 	ds := m.poll(s, max)
 	if len(ds) != len(want) {
 		m.T.Fatalf("sink %s got %d deliveries, want %v of %+v", s, len(ds), want, m.now[s])
 	}
 	for n, i := range want {
-		f := &m.now[s][i]
-		if ds[n].ID != m.ids[i] || ds[n].Attempts != f.attempts || len(ds[n].Item.Body) != m.sizes[i] {
-			m.T.Fatalf("sink %s got seq %d, attempts %d; want item %d: %+v", s, ds[n].Item.Seq, ds[n].Attempts, i, *f)
-		}
-		f.was, f.state = f.state, "out"
+		m.take(s, i, ds[n])
 	}
 	m.out[s] = append(m.out[s], ds...)
+}
+
+// take notes that a sink was handed an item.
+func (m *model) take(s string, i int, d queue.Delivery) {
+	f := &m.now[s][i]
+	if d.ID != m.items[i].id || d.Attempts != f.attempts || len(d.Item.Body) != m.items[i].size || !f.free() {
+		m.T.Fatalf("sink %s got seq %d, attempts %d; want item %d: %+v", s, d.Item.Seq, d.Attempts, i, *f)
+	}
+	f.was, f.state = f.state, "out"
+}
+
+// handByKey checks what is promised: of a key one at a time, by seq but for those that were late, and as many as may go.
+func (m *model) handByKey(s string, max int) {
+	ds := m.poll(s, max)
+	var refs []keyRef
+	for i := range m.now[s] {
+		f := &m.now[s][i]
+		if f.waits() && m.items[i].over && f.state != "out" { // when it ends is not told
+			if p := m.state(m.items[i].id, s); p.State == "expired" {
+				f.state, f.owed = "expired", false
+			}
+		}
+		state := f.state
+		if f.free() {
+			state = "waiting"
+		}
+		refs = append(refs, keyRef{m.items[i].key, state, f.late})
+	}
+	least, most := mayGo(refs)
+	limit := min(max, 4-len(m.out[s]))
+	if m.paused[s] {
+		limit = 0
+	}
+	if len(ds) < min(limit, least) || len(ds) > min(limit, most) {
+		m.T.Fatalf("sink %s got %d deliveries, of %+v", s, len(ds), refs)
+	}
+	for _, d := range ds {
+		at := m.position(d)
+		if i := inTheWay(refs, at); i >= 0 {
+			m.T.Fatalf("%d is handed out, and %d is %+v", at, i, refs[i])
+		}
+		refs[at].state = "out"
+		m.take(s, at, d)
+	}
+	m.out[s] = append(m.out[s], ds...)
+}
+
+func (m *model) position(d queue.Delivery) int {
+	return slices.IndexFunc(m.items, func(it item) bool { return it.id == d.ID })
+}
+
+// sleep lets every time come that was set.
+func (m *model) sleep() {
+	time.Sleep(hour)
+	for i := range m.items {
+		m.items[i].over = m.items[i].ttl
+	}
+	for _, all := range []map[string][]fate{m.now, m.durable} {
+		for _, fs := range all {
+			for i := range fs {
+				switch fs[i].state {
+				case "parked":
+					fs[i].state = "retry"
+				case "early":
+					fs[i].state = "waiting"
+				}
+			}
+		}
+	}
 }
 
 // draw takes one of what is out.
@@ -158,12 +304,12 @@ func (m *model) draw() (s string, d queue.Delivery, f *fate) {
 	n := rapid.IntRange(0, len(m.out[s])-1).Draw(m.T, "which")
 	d = m.out[s][n]
 	m.out[s] = slices.Delete(m.out[s], n, n+1)
-	return s, d, &m.now[s][slices.Index(m.ids, d.ID)]
+	return s, d, &m.now[s][m.position(d)]
 }
 
 func (m *model) outcome() {
 	s, d, f := m.draw()
-	after := rapid.SampledFrom([]time.Duration{0, 0, time.Hour}).Draw(m.T, "after")
+	after := rapid.SampledFrom([]time.Duration{0, 0, hour}).Draw(m.T, "after")
 	o := queue.Outcome{Kind: rapid.SampledFrom([]queue.OutcomeKind{queue.Done, queue.Done, queue.Retry, queue.Hold, queue.Bury}).Draw(m.T, "kind"), After: after, Err: "no"}
 	m.settle(s, o, d)
 	m.stale[s] = append(m.stale[s], d)
@@ -204,7 +350,7 @@ func (m *model) decide() {
 	var chosen []int
 	for i, ft := range m.now[f.Sink] {
 		if ft.state == "dead" && rapid.Bool().Draw(m.T, "choose") {
-			f.IDs = append(f.IDs, m.ids[i])
+			f.IDs = append(f.IDs, m.items[i].id)
 			chosen = append(chosen, i)
 		}
 	}
@@ -222,7 +368,7 @@ func (m *model) decide() {
 	}
 	for _, i := range chosen {
 		ft := &m.now[f.Sink][i]
-		ft.state, ft.attempts = "ready", 0
+		ft.state, ft.attempts, ft.late = "ready", 0, true
 		if purge {
 			ft.state = "purged"
 		}
@@ -246,10 +392,10 @@ func (m *model) check(t *rapid.T) {
 		var waiting, bytes, dead, deadBytes int64
 		for i, f := range m.now[s] {
 			if f.waits() {
-				waiting, bytes = waiting+1, bytes+int64(m.sizes[i])
+				waiting, bytes = waiting+1, bytes+int64(m.items[i].size)
 			}
 			if f.state == "dead" {
-				dead, deadBytes = dead+1, deadBytes+int64(m.sizes[i])
+				dead, deadBytes = dead+1, deadBytes+int64(m.items[i].size)
 			}
 		}
 		st := m.status(s)
@@ -258,15 +404,33 @@ func (m *model) check(t *rapid.T) {
 			t.Fatalf("%d wait, the oldest since %v", waiting, st.Oldest)
 		}
 	}
-	if len(m.ids) > 0 {
-		m.look(rapid.IntRange(0, len(m.ids)-1).Draw(t, "look"))
+	if len(m.items) > 0 {
+		m.look(rapid.IntRange(0, len(m.items)-1).Draw(t, "look"))
+	}
+	m.checkAcks()
+}
+
+// checkAcks: nobody is told of an item that may be sent again after a crash.
+func (m *model) checkAcks() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, it := range m.items {
+		for _, s := range modelSinks {
+			if m.acked[it.id] && m.durable[s][i].owed {
+				m.T.Fatalf("item %d is acked, and owed to sink %s: %+v", i, s, m.durable[s][i])
+			}
+		}
 	}
 }
 
-var shown = map[string]string{"waiting": "waiting", "out": "in_flight", "retry": "retrying", "parked": "retrying", "ready": "waiting", "dead": "dead", "done": "done", "purged": "purged"}
+// shown is the state that an item may be shown in.
+var shown = map[string][]string{
+	"waiting": {"waiting", "blocked", "not_due"}, "early": {"waiting", "not_due", "retrying"}, "out": {"in_flight"}, "retry": {"retrying"}, "parked": {"retrying"}, "ready": {"waiting"},
+	"dead": {"dead"}, "done": {"done"}, "purged": {"purged"}, "dropped": {"dropped"}, "expired": {"expired"},
+}
 
 func (m *model) look(i int) {
-	s, err := m.q.State(m.ids[i])
+	s, err := m.q.State(m.items[i].id)
 	if errors.Is(err, queue.ErrReleased) {
 		for _, name := range modelSinks {
 			if f := m.now[name][i]; f.waits() || f.state == "dead" {
@@ -281,10 +445,10 @@ func (m *model) look(i int) {
 		f := m.now[p.Sink][i]
 		complete = complete && !f.owed
 		attempts := f.attempts
-		if f.state == "done" || f.state == "purged" || p.Attempts == 0 && f.state == "out" {
+		if !f.waits() && f.state != "dead" || p.Attempts == 0 && f.state == "out" {
 			attempts = p.Attempts
 		}
-		if p.State != shown[f.state] || p.Attempts != attempts {
+		if !slices.Contains(shown[f.state], p.State) || p.Attempts != attempts {
 			m.T.Fatalf("item %d: %+v, want %+v", i, p, f)
 		}
 	}
@@ -300,9 +464,8 @@ func over2() context.Context {
 	return ctx
 }
 
-// Guarantees A1, B1, B2, C6, D1, D4, E1, E2, E5, G1, G7, in part: whatever is done in whatever order, with crashes
-// between, the queue is what a map says.
-func TestQueueIsWhatTheModelSays(t *testing.T) {
+// rapidChecks is how much a model does where the command line does not say.
+func rapidChecks(t *testing.T) {
 	checks := "200"
 	if testing.Short() {
 		checks = "20"
@@ -314,64 +477,127 @@ func TestQueueIsWhatTheModelSays(t *testing.T) {
 			}
 		}
 	}
-	root, dirs := t.TempDir(), 0
-	newDir := func() string {
-		dirs++
-		dir := fmt.Sprintf("%s/%d", root, dirs)
+}
+
+// inBubble runs one check of a model with a clock of its own; rapid's stays the real one.
+func inBubble(t *testing.T, f func()) {
+	var failed any
+	synctest.Test(t, func(*testing.T) {
+		defer func() { failed = recover() }()
+		f()
+	})
+	switch { // two failures are the same to rapid when they come from one line
+	case failed == nil:
+	case fmt.Sprintf("%T", failed) == "rapid.invalidData":
+		panic(failed)
+	default:
+		panic(failed)
+	}
+}
+
+// dirs makes one directory after the other.
+func dirs(t *testing.T) func() string {
+	root, n := t.TempDir(), 0
+	return func() string {
+		n++
+		dir := fmt.Sprintf("%s/%d", root, n)
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
 		return dir
 	}
-	rapid.Check(t, func(t *rapid.T) {
-		m := newModel(t, newDir)
-		defer func() { _ = m.halt(); _ = m.st.Close() }()
-		with := func(f func()) func(*rapid.T) { return func(t *rapid.T) { m.T = t; f() } }
-		t.Repeat(map[string]func(*rapid.T){
-			"put": with(m.accept), "put more": with(m.accept),
-			"hand": with(m.hand), "hand more": with(m.hand), "hand again": with(m.hand),
-			"settle": with(m.outcome), "settle more": with(m.outcome), "settle again": with(m.outcome),
-			"return": with(m.giveBack), "settle twice": with(m.again), "decide": with(m.decide), "pause": with(m.pause),
-			"mark": with(func() { m.flush(); m.marked() }),
-			"restart": with(func() {
-				m.now = inDoubt(m.now)
-				m.durable = clone(m.now)
-				m.lost()
-				m.restart()
-			}),
-			"crash": with(func() {
-				m.now = clone(m.durable)
-				m.lost()
-				m.crash()
-			}),
-			"": m.check,
-		})
-		m.end()
+}
+
+// Guarantees A1, B1, B2, C6, D1, D4, E1, E2, E5, G1, G7, in part: whatever is done in whatever order, with crashes
+// between, the queue is what a map says.
+func TestQueueIsWhatTheModelSays(t *testing.T) {
+	rapidChecks(t)
+	newDir := dirs(t)
+	rapid.Check(t, func(rt *rapid.T) { inBubble(t, func() { modelCheck(rt, newDir) }) })
+}
+
+func modelCheck(t *rapid.T, newDir func() string) {
+	m := newModel(t, newDir)
+	defer func() {
+		if m.ended != nil {
+			_ = m.halt()
+			_ = m.st.Close()
+		}
+	}()
+	with := func(f func()) func(*rapid.T) { return func(t *rapid.T) { m.T, m.tb = t, t; f() } }
+	t.Repeat(map[string]func(*rapid.T){
+		"put": with(m.accept), "put more": with(m.accept),
+		"hand": with(m.hand), "hand more": with(m.hand), "hand again": with(m.hand), "hand once more": with(m.hand),
+		"settle": with(m.outcome), "settle more": with(m.outcome), "settle again": with(m.outcome), "settle once more": with(m.outcome),
+		"return": with(m.giveBack), "settle twice": with(m.again), "decide": with(m.decide), "pause": with(m.pause),
+		"sleep":   with(m.sleep),
+		"mark":    with(func() { m.flush(); m.marked() }),
+		"restart": with(m.startAgain),
+		"add or remove a sink": with(func() {
+			if m.paused["extra"] {
+				m.T.Skip("it would stay paused")
+			}
+			if m.gone = !m.gone; m.gone {
+				m.Sinks = m.Sinks[:len(m.Sinks)-1]
+			} else {
+				m.Sinks = append(m.Sinks, none("extra", 1000))
+			}
+			m.startAgain()
+		}),
+		"crash": with(func() {
+			m.now = clone(m.durable)
+			m.lost()
+			m.crash()
+		}),
+		"": m.check,
 	})
+	m.end()
+}
+
+func (m *model) startAgain() {
+	m.now = inDoubt(m.now)
+	m.durable = clone(m.now)
+	m.lost()
+	m.restart()
 }
 
 // end delivers all that may be delivered, and looks at every item once more.
 func (m *model) end() {
 	for _, s := range slices.Sorted(maps.Keys(m.paused)) {
 		if m.paused[s] {
+			m.paused[s] = false
 			m.ok(m.q.Resume(over2(), s))
 		}
 	}
-	m.now = clone(inDoubt(m.now))
-	m.lost()
-	m.restart()
-	for _, s := range modelSinks {
+	m.startAgain()
+	m.sleep()
+	for _, s := range modelSinks[:len(modelSinks)-btoi(m.gone)] {
 		m.drain(s)
-		blocked := false
 		for i := range m.now[s] {
 			f := &m.now[s][i]
-			blocked = blocked || m.order[s] == queue.Strict && f.state == "parked"
-			if f.free() && !blocked {
+			switch {
+			case f.free() && m.items[i].over:
+				f.state, f.owed = "expired", false
+			case f.free():
 				f.state, f.owed = "done", false
 			}
 		}
 	}
-	for i := range m.ids {
+	m.flush()
+	m.marked()
+	synctest.Wait()
+	m.checkAcks()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, it := range m.items {
 		m.look(i)
+		owed := false
+		for _, s := range modelSinks {
+			owed = owed || m.now[s][i].owed
+		}
+		if !owed && !m.acked[it.id] {
+			m.T.Fatalf("nobody is owed item %d, and it was not acked", i)
+		}
 	}
+	m.bench.stop()
 }

@@ -147,11 +147,8 @@ func checkItem(i int, it *Item) error {
 	if len(it.Attrs) > maxAttrsBytes {
 		return &InvalidError{i, "attrs", fmt.Sprintf("larger than %d bytes", maxAttrsBytes)}
 	}
-	if it.TTL != 0 {
-		return &InvalidError{i, "ttl", "nothing honours it yet"}
-	}
-	if !it.NotBefore.IsZero() {
-		return &InvalidError{i, "not_before", "nothing honours it yet"}
+	if it.TTL < 0 {
+		return &InvalidError{i, "ttl", "negative"}
 	}
 	for name := range it.Attrs.All() {
 		if !validName(name) {

@@ -27,21 +27,22 @@ type queue struct {
 	all    *Queues
 	wake   chan struct{} // to the feed: something may have changed
 
-	mu     sync.Mutex
-	reader *store.Reader
-	readAt uint64       // where the reader stands
-	block  *store.Block // the one that holds pos; nil: not looked up
-	at     int          // index in block of the next item to look at
-	pos    uint64       // seq of the next item to look at
-	mine   *store.Mask  // the last mask that was looked at
-	isMine bool         // whether it has this queue
-	own    int          // items taken from block
-	sparse bool         // less than a quarter of the block before it was for this queue
-	out    outbox
-	marked map[uint64]bool // settled before the start, at or above the cursor as last collected
-	rows   rows
-	counts store.Counts
-	books  books
+	mu        sync.Mutex
+	reader    *store.Reader
+	readAt    uint64       // where the reader stands
+	block     *store.Block // the one that holds pos; nil: not looked up
+	at        int          // index in block of the next item to look at
+	pos       uint64       // seq of the next item to look at
+	mine      *store.Mask  // the last mask that was looked at
+	isMine    bool         // whether it has this queue
+	own       int          // items taken from block
+	sparse    bool         // less than a quarter of the block before it was for this queue
+	out       outbox
+	aheadLeft int             // how many more items may go aside or expire in the call that runs
+	marked    map[uint64]bool // settled before the start, at or above the cursor as last collected
+	rows      rows
+	counts    store.Counts
+	books     books
 
 	oldestSeq  uint64 // whose time is oldestTime, so that looking at it twice reads once
 	oldestTime time.Time
@@ -50,9 +51,12 @@ type queue struct {
 // books are what the next mark commit must write.
 type books struct {
 	dirty  bool
-	cursor uint64               // as stored
-	dying  map[uint64]store.Row // dead letters that are not durable yet
-	gone   map[uint64]bool      // rows whose end is not durable yet
+	aside  int                     // rows that were made of the stream since the last commit began
+	cursor uint64                  // as stored
+	dying  map[uint64]store.Row    // dead letters that are not durable yet
+	ended  map[uint64]store.Reason // settled without delivery, and not durably yet
+	gone   map[uint64]bool         // rows whose end is not durable yet
+	acked  []uint64                // owed no longer, since the last commit began; only with Options.OnAck
 }
 
 // maxWaiting bounds the rows in memory, and the deliveries between the cursor and pos: beyond it nothing is read ahead.
@@ -73,12 +77,12 @@ func loadQueue(q *Queues, s *sink, number uint32) (*queue, error) {
 		pos:    state.Cursor,
 		marked: map[uint64]bool{},
 		counts: state.Counts,
-		books:  books{cursor: state.Cursor, dying: map[uint64]store.Row{}, gone: map[uint64]bool{}},
+		books:  books{cursor: state.Cursor, dying: map[uint64]store.Row{}, ended: map[uint64]store.Reason{}, gone: map[uint64]bool{}},
 	}
 	for _, seq := range state.Marks {
 		u.marked[seq] = true
 	}
-	if err := u.rows.load(q, number); err != nil {
+	if err := u.rows.load(q, number, state.Cursor, s.Order == Key); err != nil {
 		return nil, err
 	}
 	q.room.bound(s.SinkOptions, number, u.waiting())

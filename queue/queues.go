@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"holdfast/store"
@@ -27,28 +28,41 @@ type Options struct {
 	MaxItemBytes    int64                 // of one body; default 1 MiB, lowered to what a segment takes
 	MaxRequestBytes int64                 // of all bodies of a request; default 16 MiB, lowered likewise
 	MaxRequestItems int                   // default 10,000
+	Retain          Retain                // what is kept of delivered items, to be replayed
 	DedupeWindow    time.Duration         // how long an idempotency key is known; default 24h
 	DedupeKeys      int                   // how many are known at most; default 100,000
+	OnAck           func(ids []uuid.UUID) // called at least once for each item that nobody is owed any more; nil: not at all. Run waits for it to return, and segments stay whole until nothing of them is owed
 	Registry        prometheus.Registerer // where metrics go; nil: nowhere
 	Log             *slog.Logger          // nil: discarded
+}
+
+// Retain bounds what is kept of segments that nobody is owed any more. The zero value keeps nothing; of two bounds the
+// first that is reached counts.
+type Retain struct {
+	Age   time.Duration // 0: no bound by age
+	Bytes int64         // 0: no bound by bytes
 }
 
 // SinkOptions are what the queue must know of a sink.
 type SinkOptions struct {
 	Name   string
+	Was    []string               // names that it had: the queue of such a one is its own now
 	Match  func(store.Attrs) bool // which items it wants, decided when they are accepted; nil: all
 	Order  Order
 	Bounds Bounds
+	Dead   Dead
 	Window int // unsettled deliveries that may be out at once; default 1,024
 }
 
 // Order is how a sink's deliveries may overtake each other.
 type Order int
 
-// The orders. Strict: one at a time, and a retry holds what is behind it. None: a retry is passed by others.
+// The orders. Strict: one at a time, and a retry holds what is behind it. None: a retry is passed by others. Key: only
+// by items of other keys, or of none; two of the same key are never out at once.
 const (
 	Strict Order = iota
 	None
+	Key
 )
 
 // Bounds limit what waits for one sink. A nil bound is none; a zero is literal.
@@ -60,10 +74,30 @@ type Bounds struct {
 // OnFull is what a full sink does to a put.
 type OnFull int
 
-// Block waits for room. DropNewest accepts the item without this sink, and records that.
+// Block waits for room. DropNewest accepts the item without this sink, and records that. DropOldest accepts it, and ends the
+// oldest delivery that is not out; BuryOldest makes a dead letter of that one. What is out is left alone, so that with the
+// latter two as much may wait beyond the bound as is out.
 const (
 	Block OnFull = iota
 	DropNewest
+	DropOldest
+	BuryOldest
+)
+
+// Dead bounds a sink's dead letters. The zero value is no bound.
+type Dead struct {
+	MaxBytes int64         // of their bodies; 0: none
+	MaxAge   time.Duration // since they died, in queue time; 0: none
+	OnFull   DeadOnFull
+}
+
+// DeadOnFull is what follows when MaxBytes is reached.
+type DeadOnFull int
+
+// HoldSink hands nothing out to the sink until there is room again. PurgeOldest purges the oldest.
+const (
+	HoldSink DeadOnFull = iota
+	PurgeOldest
 )
 
 func (o Options) withDefaults(st *store.Store) (Options, error) {
@@ -106,16 +140,19 @@ type Queues struct {
 	dedupe     *dedupe
 	fresh      *fresh
 	join       *join
+	acks       *acks
 
 	requests chan *Pending // to the committer
 	ops      chan op       // to the marker
 	kick     chan struct{} // to the marker: commit now
 	dirty    chan struct{} // to the marker: something was settled
 	keep     chan struct{} // to the keeper: the log has grown
+	rotate   chan struct{} // to the committer: end the active segment
 	stopping chan struct{} // closed when no more is accepted
 	stopped  chan struct{} // closed when Run has returned
 	stop     sync.Once
 	unmarked atomic.Int64 // settled since the last mark commit
+	returns  atomic.Int64 // deliveries given back since the start
 	kept     keeper       // of the marker
 	stuck    atomic.Bool  // queues.db cannot grow: nothing is handed out until it can
 }
@@ -140,31 +177,36 @@ func Open(st *store.Store, o Options) (*Queues, error) {
 	if asked.MaxItemBytes > o.MaxItemBytes || asked.MaxRequestBytes > o.MaxRequestBytes {
 		o.Log.Warn("limits are lowered to what a segment takes", "max_item_bytes", o.MaxItemBytes, "max_request_bytes", o.MaxRequestBytes)
 	}
-	kick := make(chan struct{}, 1)
+	kick, clock := make(chan struct{}, 1), newClock(st.QueueTime(), time.Now())
 	q := &Queues{
 		st:       st,
 		o:        o,
 		tag:      tagOf(st.UUID()),
-		clock:    newClock(st.QueueTime(), time.Now()),
+		clock:    clock,
 		owners:   map[uint32]*sink{},
 		masks:    newInterner(),
 		room:     newRoom(st, o),
-		dedupe:   newDedupe(o.DedupeWindow, o.DedupeKeys),
+		dedupe:   newDedupe(o.DedupeWindow, o.DedupeKeys, clock.now),
 		fresh:    newFresh(o.Handover, st.Next()),
 		join:     newJoin(kick),
+		acks:     newAcks(o.OnAck),
 		requests: make(chan *Pending, 4096),
 		ops:      make(chan op),
 		kick:     kick,
 		dirty:    make(chan struct{}, 1),
 		keep:     make(chan struct{}, 1),
+		rotate:   make(chan struct{}, 1),
 		stopping: make(chan struct{}),
 		stopped:  make(chan struct{}),
-		kept:     keeper{heavy: map[uint64]int{}},
+		kept:     keeper{owed: map[uint64]debt{}},
 	}
 	if err := q.openSinks(); err != nil {
 		return nil, fmt.Errorf("open sinks: %w", err)
 	}
-	q.dedupe.load(st.Keys())
+	if err := q.loadAcks(); err != nil {
+		return nil, fmt.Errorf("load acks: %w", err)
+	}
+	q.dedupe.load(st.Keys(), st.IDTime(), time.Now())
 	q.metrics = newMetrics(q)
 	if o.Registry != nil {
 		if err := o.Registry.Register(q.metrics); err != nil {
@@ -184,6 +226,14 @@ func (q *Queues) openSinks() error {
 	var records []store.Sink
 	for _, o := range q.o.Sinks {
 		rec, known := stored[o.Name]
+		for _, name := range o.Was {
+			if old, there := stored[name]; there && !known {
+				rec, known = old, true
+				rec.Name = o.Name
+				delete(stored, name)
+				change.Sinks = append(change.Sinks, store.Sink{Name: name, State: store.Removed}, rec)
+			}
+		}
 		delete(stored, o.Name)
 		rec, changed := adopt(rec, known, o.Name, q.st.NextQueue)
 		if changed {
@@ -261,14 +311,15 @@ func (q *Queues) Run(ctx context.Context) error {
 	last, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	var committer, others sync.WaitGroup
-	var committed, marked error
+	var committed, marked, acked error
 	committer.Go(func() { defer fail(); committed = q.commitLoop(ctx) })
 	others.Go(func() { defer fail(); marked = q.markLoop(last) })
+	others.Go(func() { defer fail(); acked = q.ackLoop(last) })
 	others.Go(func() { q.keepLoop(last) })
 	committer.Wait()
 	end()
 	others.Wait()
-	return cmp.Or(committed, marked)
+	return cmp.Or(committed, marked, acked)
 }
 
 // refuse makes every later put fail with ErrStopping.

@@ -8,7 +8,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/uuid"
+
 	"holdfast/queue"
+	"holdfast/store"
 )
 
 // Guarantee A4: whoever waits for a key looks again when the request that has claimed it gives up.
@@ -59,4 +62,72 @@ func TestReadErrorOfOneQueueLosesNoRowOfAnother(t *testing.T) {
 	if len(rows) != 1 {
 		t.Errorf("rows after the crash: %+v, and a gets %v", rows, texts(b.poll("a", 10)))
 	}
+}
+
+// Guarantee D5, in part: a sink that is held by full dead letters goes on when they are old enough to be purged.
+func TestHeldSinkGoesOnWhenItsDeadLettersExpire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := none("a", 10)
+		s.Dead = queue.Dead{MaxBytes: 1, MaxAge: 10 * time.Minute}
+		b := newBench(t, s)
+		b.put("dead", "next")
+		b.settle("a", buried("no"), b.take("a", 1)...)
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		ds, err := b.feed("a").Next(ctx, nil, 1)
+		b.ok(err)
+		if after := time.Since(began); after < 10*time.Minute || after > 11*time.Minute {
+			t.Errorf("%s came after %v", texts(ds), after)
+		}
+		b.settle("a", done, ds...)
+		equal(t, "dead letters", b.status("a").Dead, 0)
+		b.stop()
+	})
+}
+
+// Guarantee E4: an item that nobody is owed is acked, too, if the process is killed before the next mark commit.
+func TestAckOfAnItemThatNobodyWantsOutlivesACrash(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		acked := make(chan uuid.UUID, 100)
+		o := queue.Options{MarkDelay: time.Hour, OnAck: func(ids []uuid.UUID) {
+			for _, id := range ids {
+				acked <- id
+			}
+		}}
+		b := newBenchOf(t, o)
+		want := b.put("nobody wants it")[0].ID
+		b.crash()
+		if got := <-acked; got != want {
+			t.Errorf("%s was acked, want %s", got, want)
+		}
+		b.stop()
+	})
+}
+
+// Guarantee B6, in part: what was given back while its segment was emptied leaves it the next time.
+func TestReturnedDeliveriesDoNotPinTheirSegments(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sparse := none("a", 100)
+		sparse.Match = func(a store.Attrs) bool { return a.Get("type") == "x" }
+		b := newBench(t, sparse, none("b", 10_000))
+		var ds []queue.Delivery
+		for range 6 {
+			_, err := b.request(queue.Request{Items: []queue.Item{{Attrs: store.MakeAttrs(map[string]string{"type": "x"}), Body: []byte("stuck")}}})
+			b.ok(err)
+			ds = append(ds, b.take("a", 1)...)
+			b.fill(80, 3000)
+			b.settle("b", done, b.take("b", 81)...)
+		}
+		time.Sleep(time.Minute)
+		for _, d := range ds {
+			b.feed("a").Return(d)
+		}
+		b.ok(b.q.Pause(t.Context(), "a"))
+		time.Sleep(100 * time.Hour)
+		if n := b.st.Usage().Segments; n > 2 {
+			t.Errorf("%d segments are kept by six small items", n)
+		}
+		b.stop()
+	})
 }

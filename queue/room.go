@@ -84,6 +84,18 @@ func (r *room) full(size int64) string {
 	return ""
 }
 
+// spare is how many bytes may still be taken; negative: how many should go.
+func (r *room) spare() int64 {
+	n := int64(math.MaxInt64)
+	if r.limit > 0 {
+		n = r.limit - taken(r.used())
+	}
+	if r.minFree > 0 {
+		n = min(n, r.freeBytes()-r.minFree)
+	}
+	return n
+}
+
 // taken is what counts against the budget: free pages of queues.db are used again, and do not.
 func taken(u store.Usage) int64 { return u.LogBytes + u.SpareBytes + u.QueuesBytes - u.QueuesFree }
 
@@ -119,9 +131,10 @@ func (r *room) reserve(ctx context.Context, q *Queues, routes []*store.Mask, ite
 	if len(r.holds) == 0 {
 		return routes, nil
 	}
+	over := map[uint32]bool{}
 	for {
 		r.mu.Lock()
-		dropped, full := r.fit(routes, items)
+		dropped, full := r.fit(routes, items, over)
 		if full == nil {
 			masks := r.take(q.masks, routes, dropped, items)
 			r.mu.Unlock()
@@ -131,6 +144,12 @@ func (r *room) reserve(ctx context.Context, q *Queues, routes []*store.Mask, ite
 		r.mu.Unlock()
 		if full.never {
 			return nil, full.err
+		}
+		if full.evict != 0 {
+			if err := r.evict(q, full.evict, over); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		select {
 		case <-freed:
@@ -146,10 +165,21 @@ func (r *room) reserve(ctx context.Context, q *Queues, routes []*store.Mask, ite
 type refusal struct {
 	err   error
 	never bool
+	evict uint32 // the queue whose oldest delivery is to make room; 0: none
+}
+
+// evict makes room in a queue. Where everything that waits is out, the request goes over the bound.
+func (r *room) evict(q *Queues, queue uint32, over map[uint32]bool) error {
+	s := q.owners[queue]
+	found, err := s.queue.evict(s.Bounds.OnFull)
+	if err == nil && !found {
+		over[queue] = true
+	}
+	return err
 }
 
 // fit decides, per item, which sinks drop it; or says which one blocks the request. r.mu is held.
-func (r *room) fit(routes []*store.Mask, items []store.Item) ([][]uint32, *refusal) {
+func (r *room) fit(routes []*store.Mask, items []store.Item, over map[uint32]bool) ([][]uint32, *refusal) {
 	dropped := make([][]uint32, len(items))
 	extra := map[uint32]store.Tally{}
 	for i := range items {
@@ -160,14 +190,16 @@ func (r *room) fit(routes []*store.Mask, items []store.Item) ([][]uint32, *refus
 			}
 			sum := extra[n].Add(store.Tally{Items: 1, Bytes: int64(len(items[i].Body))})
 			switch {
-			case h.fits(h.Add(sum)):
+			case over[n], h.fits(h.Add(sum)):
 				extra[n] = sum
 			case h.OnFull == DropNewest:
 				dropped[i] = append(dropped[i], n)
 			case !h.fits(sum):
-				return nil, &refusal{&FullError{Sink: h.sink}, true}
+				return nil, &refusal{err: &FullError{Sink: h.sink}, never: true}
+			case h.OnFull == DropOldest || h.OnFull == BuryOldest:
+				return nil, &refusal{err: &FullError{Sink: h.sink}, evict: n}
 			default:
-				return nil, &refusal{&FullError{Sink: h.sink}, false}
+				return nil, &refusal{err: &FullError{Sink: h.sink}}
 			}
 		}
 	}

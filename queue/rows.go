@@ -2,19 +2,25 @@ package queue
 
 import (
 	"container/heap"
+	"math"
 	"time"
 
 	"holdfast/store"
 )
 
 // rows are the deliveries of one queue that left the stream and are not dead: in memory those that wait for their time or
-// are out, on disk also the ready ones that were not reached yet. A row is in one of three places: later, ordered by the
-// time of its next attempt; soon, ordered by seq; or out. The queue's lock guards all of it.
+// are out, on disk also the ready ones that were not reached yet. A row is in one of six places: later, ordered by the
+// time of its next attempt; early, ordered by the wall time before which it must not go; soon, ordered by seq; the line of
+// its key, behind an older delivery of that key; coming, as long as something may still come that is before it; or out. The
+// queue's lock guards all of it.
 type rows struct {
-	all   map[uint64]*row
-	later rowHeap
-	soon  rowHeap
-	out   int
+	all    map[uint64]*row
+	later  rowHeap
+	early  rowHeap
+	soon   rowHeap
+	coming rowHeap             // by seq
+	lines  map[uint64]*rowHeap // by hash of the key, with order key; there is one while a delivery of the key is under way
+	out    int
 
 	ready bool   // there may be ready rows on disk, at or above from, that are not in memory
 	from  uint64 // where they begin
@@ -37,17 +43,23 @@ const farthest = 24 * time.Hour
 const page = 1000
 
 // load reads the rows that wait for their time. Ready ones are fetched when their turn comes.
-func (r *rows) load(q *Queues, number uint32) error {
-	*r = rows{all: map[uint64]*row{}, later: rowHeap{less: sooner}, soon: rowHeap{less: older}, ready: true}
-	latest := q.clock.now() + farthest.Milliseconds()
+func (r *rows) load(q *Queues, number uint32, pos uint64, byKey bool) error {
+	*r = rows{all: map[uint64]*row{}, later: rowHeap{less: sooner}, early: rowHeap{less: sooner}, soon: rowHeap{less: older},
+		coming: rowHeap{less: older}, lines: map[uint64]*rowHeap{}, ready: true}
+	latest, wall := q.clock.now()+farthest.Milliseconds(), time.Now().UnixMilli()
 	for from := uint64(0); ; {
 		found, err := q.st.Rows(number, from, page, store.RowRetry, store.RowNotDue, store.RowBlocked)
 		if err != nil {
 			return err
 		}
 		for _, s := range found {
-			s.Next = min(s.Next, latest)
-			r.put(&row{Row: s, stored: true})
+			switch {
+			case s.State == store.RowRetry:
+				s.Next = min(s.Next, latest)
+			case s.State == store.RowNotDue && s.Next <= wall:
+				s.State = store.RowReady // it may have been under way
+			}
+			r.arrive(&row{Row: s, stored: true}, pos, byKey)
 			from = s.Seq + 1
 		}
 		if len(found) < page {
@@ -56,17 +68,73 @@ func (r *rows) load(q *Queues, number uint32) error {
 	}
 }
 
-// put adds a row, or puts back one that was out.
+// put adds a row, or puts back one that was out, where its state says. One that was behind its key is not any more.
 func (r *rows) put(w *row) {
 	r.all[w.Seq] = w
 	if w.out {
 		w.out = false
 		r.out--
 	}
-	if w.State == store.RowReady {
-		heap.Push(&r.soon, w)
-	} else {
+	switch w.State {
+	case store.RowRetry:
 		heap.Push(&r.later, w)
+	case store.RowNotDue:
+		heap.Push(&r.early, w)
+	default:
+		heap.Push(&r.soon, w)
+	}
+}
+
+// enter adds a row that is new to memory, or whose time has come: with order key it goes behind its key's, if one is under
+// way, and else is under way itself. What is not due yet holds no key.
+func (r *rows) enter(w *row, byKey bool) {
+	r.all[w.Seq] = w
+	if byKey && w.KeyHash != 0 && w.State != store.RowNotDue {
+		if line := r.lines[w.KeyHash]; line != nil {
+			heap.Push(line, w)
+			return
+		}
+		r.begin(w.KeyHash)
+	}
+	r.put(w)
+}
+
+// arrive is enter for a row that may be ahead of others: where something before it may still come, from the stream or from
+// disk, it waits for that. Otherwise a later delivery of a key would take its place, or a row that of an older item.
+func (r *rows) arrive(w *row, pos uint64, byKey bool) {
+	if w.State == store.RowNotDue || w.Seq < pos && (!byKey || w.KeyHash == 0) {
+		r.enter(w, byKey)
+		return
+	}
+	r.all[w.Seq] = w
+	heap.Push(&r.coming, w)
+}
+
+// reach has those enter that nothing can come before any more: the stream has come to pos, and the ready ones on disk
+// were read up to from.
+func (r *rows) reach(pos uint64, byKey bool) {
+	if r.ready {
+		pos = min(pos, r.from)
+	}
+	for len(r.coming.rows) > 0 && r.coming.rows[0].Seq < pos {
+		r.enter(heap.Pop(&r.coming).(*row), byKey)
+	}
+}
+
+// begin says that a delivery of the key is under way; busy, whether one is.
+func (r *rows) begin(key uint64) { r.lines[key] = &rowHeap{less: older} }
+
+func (r *rows) busy(key uint64) bool { return r.lines[key] != nil }
+
+// passed says that the delivery of the key that was under way is over: the next in line is.
+func (r *rows) passed(key uint64) {
+	line := r.lines[key]
+	switch {
+	case line == nil:
+	case len(line.rows) == 0:
+		delete(r.lines, key)
+	default:
+		r.put(heap.Pop(line).(*row))
 	}
 }
 
@@ -77,17 +145,27 @@ func (r *rows) remove(w *row) {
 	r.out--
 }
 
-// promote moves the rows whose time has come to those that are handed out by seq.
-func (r *rows) promote(now int64) {
+// retry moves the rows whose next attempt has come to those that are handed out by seq.
+func (r *rows) retry(now int64) {
 	for len(r.later.rows) > 0 && r.later.rows[0].Next <= now {
 		heap.Push(&r.soon, heap.Pop(&r.later))
 	}
 }
 
+// fallDue has the rows arrive that were not due, by wall time, and are now.
+func (r *rows) fallDue(wall int64, pos uint64, byKey bool) {
+	for len(r.early.rows) > 0 && r.early.rows[0].Next <= wall {
+		w := heap.Pop(&r.early).(*row)
+		w.State = store.RowReady
+		r.arrive(w, pos, byKey)
+	}
+}
+
 // fetch reads ready rows from disk if there may be some that come before those at hand.
 // Those that are over and not durably so are left out.
-func (r *rows) fetch(st *store.Store, number uint32, over func(seq uint64) bool) error {
-	for r.ready && (len(r.soon.rows) == 0 || r.soon.rows[0].Seq >= r.from) {
+func (r *rows) fetch(st *store.Store, number uint32, pos uint64, byKey bool, over func(seq uint64) bool) error {
+	r.reach(pos, byKey)
+	for r.ready && r.lowest() >= r.from && len(r.all) < maxWaiting {
 		found, err := st.ReadyRows(number, r.from, page)
 		if err != nil {
 			return err
@@ -95,12 +173,25 @@ func (r *rows) fetch(st *store.Store, number uint32, over func(seq uint64) bool)
 		for _, s := range found {
 			r.from = s.Seq + 1
 			if r.all[s.Seq] == nil && !over(s.Seq) {
-				r.put(&row{Row: s, stored: true})
+				r.arrive(&row{Row: s, stored: true}, pos, byKey)
 			}
 		}
 		r.ready = len(found) == page
+		r.reach(pos, byKey)
 	}
 	return nil
+}
+
+// lowest is the lowest seq at hand.
+func (r *rows) lowest() uint64 {
+	seq := uint64(math.MaxUint64)
+	if len(r.soon.rows) > 0 {
+		seq = r.soon.rows[0].Seq
+	}
+	if len(r.coming.rows) > 0 {
+		seq = min(seq, r.coming.rows[0].Seq)
+	}
+	return seq
 }
 
 // requeued says that there are ready rows on disk from seq on.
@@ -128,12 +219,21 @@ func (r *rows) hand() *row {
 	return w
 }
 
-// due is when the next row's time comes; false if none waits.
-func (r *rows) due() (int64, bool) {
-	if len(r.later.rows) == 0 {
-		return 0, false
+// look is how often a not-before is compared with the wall clock at least, so that a step of it is seen.
+const look = 30 * time.Second
+
+// due is how long until the next row's time comes; negative if none waits.
+func (r *rows) due(now, wall int64) time.Duration {
+	wait := time.Duration(-1)
+	if len(r.later.rows) > 0 {
+		wait = time.Duration(r.later.rows[0].Next-now) * time.Millisecond
 	}
-	return r.later.rows[0].Next, true
+	if len(r.early.rows) > 0 {
+		if early := min(look, time.Duration(r.early.rows[0].Next-wall)*time.Millisecond); wait < 0 || early < wait {
+			wait = early
+		}
+	}
+	return wait
 }
 
 // nextRetry is the row whose time comes next; nil if none waits.
@@ -144,7 +244,7 @@ func (r *rows) nextRetry() *row {
 	return r.later.rows[0]
 }
 
-// head is the oldest seq that waits for its time: with strict order, nothing behind it goes. There is seldom more than
+// head is the oldest seq that waits for its retry: with strict order, nothing behind it goes. There is seldom more than
 // one.
 func (r *rows) head() (seq uint64, waits bool) {
 	for i, w := range r.later.rows {

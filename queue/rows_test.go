@@ -3,12 +3,13 @@ package queue
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"holdfast/store"
 )
 
 func newRows(list ...store.Row) *rows {
-	r := &rows{all: map[uint64]*row{}, later: rowHeap{less: sooner}, soon: rowHeap{less: older}}
+	r := &rows{all: map[uint64]*row{}, later: rowHeap{less: sooner}, early: rowHeap{less: sooner}, soon: rowHeap{less: older}, coming: rowHeap{less: older}, lines: map[uint64]*rowHeap{}}
 	for _, w := range list {
 		r.put(&row{Row: w})
 	}
@@ -23,7 +24,7 @@ func ready(seq uint64) store.Row { return store.Row{Seq: seq, State: store.RowRe
 
 // handAll hands out all that is due, and returns the seqs.
 func (r *rows) handAll(now int64) (seqs []uint64) {
-	r.promote(now)
+	r.retry(now)
 	for r.next() != nil {
 		seqs = append(seqs, r.hand().Seq)
 	}
@@ -46,9 +47,12 @@ func TestRowsComeByTimeAndThenBySeq(t *testing.T) {
 		if got := r.handAll(c.now); !slices.Equal(got, c.want) {
 			t.Errorf("at %d: %v, want %v", c.now, got, c.want)
 		}
-		due, ok := r.due()
-		if ok != (c.due >= 0) || ok && due != c.due {
-			t.Errorf("after %d the next is due at %d %t, want %d", c.now, due, ok, c.due)
+		want := time.Duration(-1)
+		if c.due >= 0 {
+			want = time.Duration(c.due-c.now) * time.Millisecond
+		}
+		if due := r.due(c.now, 0); due != want {
+			t.Errorf("after %d the next is due in %v, want %v", c.now, due, want)
 		}
 	}
 	if r.out != 6 || len(r.all) != 6 {
@@ -65,11 +69,11 @@ func TestHeadIsTheOldestThatWaits(t *testing.T) {
 	if seq, waits := r.head(); !waits || seq != 3 {
 		t.Errorf("head %d %t", seq, waits)
 	}
-	r.promote(50)
+	r.retry(50)
 	if seq, waits := r.head(); !waits || seq != 3 {
 		t.Errorf("head %d %t", seq, waits)
 	}
-	r.promote(99)
+	r.retry(99)
 	if _, waits := r.head(); waits {
 		t.Error("all are due")
 	}
@@ -77,7 +81,7 @@ func TestHeadIsTheOldestThatWaits(t *testing.T) {
 
 func TestRowThatIsPutBackOrRemovedIsNotOut(t *testing.T) {
 	r := newRows(retryAt(1, 0), retryAt(2, 0))
-	r.promote(0)
+	r.retry(0)
 	a, b := r.hand(), r.hand()
 	if r.out != 2 || !a.out || a.turn != 1 {
 		t.Fatalf("%d out, %+v", r.out, a)
@@ -87,7 +91,7 @@ func TestRowThatIsPutBackOrRemovedIsNotOut(t *testing.T) {
 	if r.out != 0 || a.out || b.out || len(r.all) != 1 {
 		t.Errorf("%d out, %+v, %+v", r.out, a, b)
 	}
-	r.promote(0)
+	r.retry(0)
 	if r.hand(); a.turn != 2 {
 		t.Errorf("turn %d", a.turn)
 	}

@@ -14,6 +14,7 @@ type Outcome struct {
 	After     time.Duration // Retry, Hold: not again before this much from now; it survives a restart
 	Err       string        // Retry, Hold, Bury: why
 	Permanent bool          // Bury: by a permanent error
+	Untried   bool          // Bury: without an attempt
 }
 
 // OutcomeKind is what follows from an attempt.
@@ -32,18 +33,26 @@ const (
 const holdWorth = 10 * time.Second
 
 // Settle hands an outcome back. It changes memory only and wakes the feed; the mark follows within Options.MarkDelay. It
-// waits for nothing but the queue's own lock, under which its feed may read the log. A delivery that is settled already is left as it is.
-func (f *Feed) Settle(d Delivery, o Outcome) {
-	u := d.u
-	now := time.Now()
+// waits for nothing but the queue's own lock, under which its feed may read the log. A delivery that is settled already
+// is left as it is.
+func (f *Feed) Settle(d Delivery, o Outcome) { f.SettleAll([]Delivery{d}, o) }
+
+// SettleAll settles deliveries that had one outcome, at the price of one lock and one look at the clock: a batch of 256
+// spent a third of its time on those.
+func (f *Feed) SettleAll(deliveries []Delivery, o Outcome) {
+	u, now := f.u, time.Now()
 	u.mu.Lock()
-	ended, owed := u.settle(d, o, now)
-	u.mu.Unlock()
-	if ended {
-		u.ended(d, o, now, owed)
+	for i := range deliveries {
+		if d := &deliveries[i]; d.out() {
+			u.settle(d, o, now)
+		}
 	}
+	dirty := u.books.dirty
+	u.mu.Unlock()
 	poke(u.wake)
-	poke(u.all.dirty)
+	if dirty {
+		poke(u.all.dirty)
+	}
 }
 
 // Return gives a delivery back that was not attempted. It leaves no trace, and is handed out again.
@@ -51,9 +60,11 @@ func (f *Feed) Return(d Delivery) {
 	u := d.u
 	u.mu.Lock()
 	switch {
-	case d.row == nil && u.out.get(d.slot) != nil:
+	case !d.out():
+	case d.row == nil:
 		u.out.giveBack(d.slot)
-	case d.row != nil && d.current():
+		u.all.returns.Add(1)
+	default:
 		d.row.Next = 0
 		u.rows.put(d.row)
 	}
@@ -61,87 +72,108 @@ func (f *Feed) Return(d Delivery) {
 	poke(u.wake)
 }
 
-// ended keeps the books of a delivery that is over.
-func (u *queue) ended(d Delivery, o Outcome, now time.Time, owed bool) {
-	u.all.room.change(u.number, store.Tally{Items: -1, Bytes: -int64(len(d.Item.Body))})
-	u.all.metrics.settled(u, d, o, now)
-	if owed {
-		u.all.join.settled(d.Item.Seq, u.number)
+// out reports whether the delivery is neither settled nor handed out again since. The queue's lock is held.
+func (d *Delivery) out() bool {
+	if d.row == nil {
+		return d.u.out.get(d.slot) != nil
 	}
-	if u.all.unmarked.Add(1) >= int64(u.all.o.MarkEvery) {
-		poke(u.all.kick)
-	}
+	return d.row.out && d.row.turn == d.turn
 }
 
-// current reports whether the row is still out as it was handed to this delivery.
-func (d *Delivery) current() bool { return d.row.out && d.row.turn == d.turn }
-
-// settle is the state step of one delivery:
+// settle is the state step of one delivery that is out:
 //
 //	              Retry, Hold                    due
 //	stream ───────────────────────▶ row, later ───────▶ row, out ──▶ Done: gone   Retry, Hold: later   Bury: dead
 //	       ── Done ──▶ marked   ── Bury ──▶ row, dead
-//
-// It returns whether the delivery is over, and whether the ack-join still waited for it. u.mu is held.
-func (u *queue) settle(d Delivery, o Outcome, now time.Time) (ended, owed bool) {
+func (u *queue) settle(d *Delivery, o Outcome, now time.Time) {
 	w := d.row
 	if w == nil {
-		s := u.out.get(d.slot)
-		if s == nil {
-			return false, false
-		}
 		u.out.takeBack(d.slot)
-		u.out.settle(s)
-		w = &row{Row: store.Row{Seq: d.Item.Seq, Owes: true, Bytes: int64(len(d.Item.Body))}}
-	} else if !d.current() {
-		return false, false
+		u.out.settle(u.out.get(d.slot))
 	}
-	owed = w.Owes
-	switch o.Kind {
-	case Done:
-		u.done(d.row)
-	case Bury:
-		u.bury(d.row != nil, w, o, now)
-	default:
-		u.again(d.row != nil, w, o, now)
-		u.books.dirty = u.books.dirty || w.dirty
-		return false, owed
-	}
-	u.books.dirty = true
-	u.counts.Settled = u.counts.Settled.Add(store.Tally{Items: 1, Bytes: w.Bytes})
-	return true, owed
-}
-
-func (u *queue) done(w *row) {
-	if w == nil {
+	if o.Kind == Retry || o.Kind == Hold {
+		if w == nil {
+			w = u.rowOf(d.Item, store.RowRetry, 0)
+		}
+		u.again(w, o, now)
 		return
 	}
-	u.rows.remove(w)
-	if w.stored {
-		u.books.gone[w.Seq] = true
-	}
-}
-
-func (u *queue) bury(wasRow bool, w *row, o Outcome, now time.Time) {
-	if wasRow {
+	owed := w == nil || w.Owes
+	if w != nil {
 		u.rows.remove(w)
 	}
+	u.rows.passed(u.keyOf(d.Item))
+	if o.Kind == Done {
+		u.books.forget(w)
+		u.done(d.Item, owed, now)
+		return
+	}
+	if w == nil {
+		w = u.rowOf(d.Item, store.RowDead, 0)
+	}
+	if !o.Untried {
+		w.Attempts++
+	}
+	u.bury(w, o, now)
+}
+
+// done keeps the books of a delivery that its sink has.
+func (u *queue) done(it *store.Item, owed bool, now time.Time) {
+	n := int64(len(it.Body))
+	u.books.dirty = true
+	u.counts.Settled = u.counts.Settled.Add(store.Tally{Items: 1, Bytes: n})
+	u.all.metrics.done(u, it, now)
+	u.finish(it.Seq, n, owed)
+}
+
+// bury makes a row that is nowhere else a dead letter.
+func (u *queue) bury(w *row, o Outcome, now time.Time) {
+	owed := w.Owes
 	w.note(o.Err, now)
 	w.State, w.Owes, w.Permanent, w.Next = store.RowDead, false, o.Permanent, 0
-	w.Attempts++
+	if age := u.sink.Dead.MaxAge; age > 0 {
+		w.Next = u.all.clock.now() + age.Milliseconds()
+	}
+	sum := store.Tally{Items: 1, Bytes: w.Bytes}
+	u.books.dirty = true
 	u.books.dying[w.Seq] = w.Row
-	u.counts.Dead = u.counts.Dead.Add(store.Tally{Items: 1, Bytes: w.Bytes})
+	u.counts.Dead, u.counts.Settled = u.counts.Dead.Add(sum), u.counts.Settled.Add(sum)
+	u.all.metrics.died(u, o)
+	u.finish(w.Seq, w.Bytes, owed)
 }
 
 // again makes the delivery wait for its next attempt. A row that only waits for a probe, again, is not written.
-func (u *queue) again(wasRow bool, w *row, o Outcome, now time.Time) {
-	w.dirty = w.dirty || !wasRow || o.Kind == Retry || o.After >= holdWorth
+func (u *queue) again(w *row, o Outcome, now time.Time) {
+	w.dirty = w.dirty || o.Kind == Retry || o.After >= holdWorth
+	u.books.dirty = u.books.dirty || w.dirty
 	w.note(o.Err, now)
 	if o.Kind == Retry {
 		w.Attempts++
 	}
 	w.State, w.Next = store.RowRetry, u.all.clock.now()+o.After.Milliseconds()
 	u.rows.put(w)
+}
+
+// finish tells the others of a delivery that is over: its place is free, and if the ack-join still waited for it, it need
+// not any more.
+func (u *queue) finish(seq uint64, bytes int64, owed bool) {
+	u.all.room.change(u.number, store.Tally{Items: -1, Bytes: -bytes})
+	if owed {
+		u.all.join.settled(seq, u.number)
+		if u.all.acks.hook != nil {
+			u.books.acked = append(u.books.acked, seq)
+		}
+	}
+	if u.all.unmarked.Add(1) >= int64(u.all.o.MarkEvery) {
+		poke(u.all.kick)
+	}
+}
+
+// forget notes that a row is over; nil is none.
+func (b *books) forget(w *row) {
+	if w != nil && w.stored {
+		b.gone[w.Seq] = true
+	}
 }
 
 // note records an attempt.

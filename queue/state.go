@@ -137,6 +137,9 @@ func (u *queue) remembered(seq uint64) (progress, bool) {
 	if dead, ok := u.books.dying[seq]; ok {
 		return u.ofRow(&dead, false), true
 	}
+	if why, ended := u.books.ended[seq]; ended {
+		return u.is(reasons[why]), true
+	}
 	if u.books.gone[seq] {
 		return u.is("done"), true
 	}
@@ -164,6 +167,10 @@ func (u *queue) ofRow(w *store.Row, out bool) progress {
 		p.State = "in_flight"
 	case w.State == store.RowReady:
 		p.State = "waiting"
+	case w.State == store.RowBlocked:
+		p.State = "blocked"
+	case w.State == store.RowNotDue:
+		p.State, p.Next = "not_due", time.UnixMilli(w.Next)
 	default:
 		p.Next = u.all.clock.wall(w.Next)
 	}
@@ -225,7 +232,7 @@ func (u *queue) oldest() time.Time {
 	if it, err := u.peek(); !found && err == nil && it != nil {
 		seq, found = it.Seq, true
 	}
-	if err := u.rows.fetch(u.all.st, u.number, u.over); err != nil {
+	if err := u.fetch(); err != nil {
 		return time.Time{}
 	}
 	for s := range u.rows.all {

@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 // inTests are imports that only the tests of a room may add: they put the real rooms together.
 var inTests = map[string][]string{
 	"dispatcher": {"store", "recovery"},
+	"queue":      {"recovery"},
 	"recovery":   {"queue", "dispatcher", "sinks", "cmd"},
 }
 
