@@ -89,7 +89,7 @@ func (h *house) deliver() (stop func() error, err error) {
 		if err != nil {
 			return func() error { return nil }, err
 		}
-		list = append(list, dispatcher.Sink{Name: name, Feed: feed, Sink: h.sinks, Batch: 256})
+		list = append(list, dispatcher.Sink{Name: name, Feed: feed, Sink: h.sinks, Batch: dispatcher.Batch{Items: 256}})
 	}
 	d, err := dispatcher.New(list, dispatcher.Options{})
 	if err != nil {

@@ -41,7 +41,7 @@ const (
 	lost                 // abandoned in Deliver
 )
 
-// worker attempts what it has taken, a chunk at a time. It is one goroutine's until it is lost.
+// worker attempts what it has taken, a batch at a time. It is one goroutine's until it is lost.
 type worker struct {
 	lane    *lane
 	phase   atomic.Int32
@@ -49,9 +49,8 @@ type worker struct {
 	taken   []queue.Delivery
 	at, end int          // taken[at:end] is attempted, taken[end:] is not yet
 	items   []sinks.Item // what the sink sees of it
-	chunk   int          // deliveries per attempt
 	probe   bool
-	run     int // chunks to take next
+	run     int // batches to take next
 }
 
 func newWorker(l *lane) *worker {
@@ -61,11 +60,12 @@ func newWorker(l *lane) *worker {
 	return w
 }
 
-// attempt attempts what was taken, chunk by chunk, as long as all goes well and the run takes no time; the rest goes
+// attempt attempts what was taken, batch by batch, as long as all goes well and the run takes no time; the rest goes
 // back. It returns ready, expired (the worker is to be replaced) or lost (its deliveries are no more its own).
 func (w *worker) attempt(parent context.Context) int32 {
 	l, limit := w.lane, w.lane.Timeout
-	if len(w.taken) > w.chunk {
+	n := l.fit(w.taken)
+	if n < len(w.taken) {
 		limit += l.runTime
 	}
 	ctx, cancel := context.WithTimeout(parent, limit)
@@ -73,8 +73,8 @@ func (w *worker) attempt(parent context.Context) int32 {
 	w.watch.Reset(limit + l.grace)
 	began := time.Now()
 	now, well := began, true
-	for w.end = 0; well && w.end < len(w.taken) && now.Sub(began) < l.runTime && !l.shift.stopping(); {
-		if !w.begin() {
+	for w.end = 0; well && n > 0 && now.Sub(began) < l.runTime && !l.shift.stopping(); n = l.fit(w.taken[w.end:]) {
+		if !w.begin(n) {
 			break
 		}
 		err := w.deliver(ctx)
@@ -88,9 +88,9 @@ func (w *worker) attempt(parent context.Context) int32 {
 	return w.finish(well && now.Sub(began) < l.runTime)
 }
 
-// begin loads the next chunk and leaves it to the sink. It returns false when the watch was faster.
-func (w *worker) begin() bool {
-	w.at, w.end = w.end, min(w.end+w.chunk, len(w.taken))
+// begin loads the next n deliveries and leaves it to the sink. It returns false when the watch was faster.
+func (w *worker) begin(n int) bool {
+	w.at, w.end = w.end, w.end+n
 	w.items = w.items[:0]
 	for i := range w.taken[w.at:w.end] {
 		d := &w.taken[w.at+i]
@@ -162,10 +162,10 @@ func (w *worker) finish(well bool) int32 {
 	clear(w.taken)
 	clear(w.items)
 	switch {
-	case !well || w.lane.Concurrency > 1:
+	case !well || !w.lane.runs:
 		w.run = 1
 	default:
-		w.run = min(2*w.run, max(longestRun/w.chunk, 1))
+		w.run = min(2*w.run, max(longestRun/w.lane.Batch.Items, 1))
 	}
 	if !w.watch.Stop() {
 		return expired

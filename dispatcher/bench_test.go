@@ -28,8 +28,9 @@ func (f *endlessFeed) Next(ctx context.Context, dst []queue.Delivery, max int) (
 	return dst, nil
 }
 
-func (f *endlessFeed) Settle(queue.Delivery, queue.Outcome) {}
-func (f *endlessFeed) Return(queue.Delivery)                { f.n++ }
+func (f *endlessFeed) Settle(queue.Delivery, queue.Outcome)      {}
+func (f *endlessFeed) SettleAll([]queue.Delivery, queue.Outcome) {}
+func (f *endlessFeed) Return(queue.Delivery)                     { f.n++ }
 
 // BenchmarkLane is what the dispatcher adds to one delivery.
 func BenchmarkLane(b *testing.B) {
@@ -40,7 +41,7 @@ func BenchmarkLane(b *testing.B) {
 		b.Run(bb.name, func(b *testing.B) {
 			ctx, stop := context.WithCancel(b.Context())
 			feed := &endlessFeed{n: b.N, item: store.Item{Time: 1, Body: make([]byte, 512), Attrs: store.MakeAttrs(map[string]string{"type": "t"})}, stop: stop}
-			d, err := New([]Sink{{Name: "s", Feed: feed, Concurrency: bb.concurrency, Batch: bb.batch, Sink: sinkFunc(func(context.Context, []sinks.Item) error { return nil })}}, Options{})
+			d, err := New([]Sink{{Name: "s", Feed: feed, Concurrency: bb.concurrency, Batch: Batch{Items: bb.batch}, Sink: sinkFunc(func(context.Context, []sinks.Item) error { return nil })}}, Options{})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -21,15 +21,13 @@ type attempt struct {
 
 // arrived settles deliveries that the destination has.
 func (l *lane) arrived(deliveries []queue.Delivery) {
-	for _, d := range deliveries {
-		l.Feed.Settle(d, queue.Outcome{Kind: queue.Done})
-	}
+	l.Feed.SettleAll(deliveries, queue.Outcome{Kind: queue.Done})
 	l.delivered.Add(int64(len(deliveries)))
 	l.meters.count(delivered, len(deliveries))
-	if now := int(l.batch.Load()); now < l.Batch {
-		l.batch.Store(int32(min(2*now, l.Batch)))
-	}
 	if !l.calm.Load() {
+		l.mu.Lock()
+		l.suspects.clear(deliveries)
+		l.mu.Unlock()
 		l.judge(verdict{result: delivered}, time.Now())
 	}
 }
@@ -73,7 +71,10 @@ func (l *lane) conclude(a attempt) {
 // halve returns a batch that failed without saying which item it was, to be attempted in smaller ones until single items
 // answer for themselves.
 func (l *lane) halve(a attempt) {
-	l.batch.Store(int32(max(len(a.deliveries)/2, 1)))
+	l.mu.Lock()
+	l.suspects.halve(a.deliveries)
+	l.settled()
+	l.mu.Unlock()
 	l.report.halved(len(a.deliveries), a.err)
 	l.giveBack(a.deliveries, a.probe)
 }
@@ -134,7 +135,10 @@ func (l *lane) judge(v verdict, now time.Time) ruling {
 		l.retryAt = time.Time{}
 	}
 	after, next := l.breaker.state, l.breaker.until
-	rule := ruling{spent: spent, delay: l.breaker.delay(now)}
+	if after != closed && v.err != nil {
+		l.downErr = v.err
+	}
+	rule := ruling{spent: spent, delay: l.breaker.delay(now), paused: l.paused}
 	l.settled()
 	l.mu.Unlock()
 	switch {
@@ -157,6 +161,9 @@ func (l *lane) settle(a attempt, each []error, rule ruling) {
 		}
 		res, _ := classify(err, a.kind)
 		o := l.Retry.decide(res, err, d.Attempts, rule, rand.Float64())
+		if !rule.paused {
+			o = l.Retry.bounded(o, err, age(&d, a.ended))
+		}
 		l.note(res, d, o, a.ended)
 		l.Feed.Settle(d, o)
 	}
@@ -168,7 +175,6 @@ func (l *lane) note(res result, d queue.Delivery, o queue.Outcome, now time.Time
 	switch o.Kind {
 	case queue.Done:
 		l.delivered.Add(1)
-		return
 	case queue.Retry:
 		l.meters.retries.Inc()
 		l.report.retried(d, o)
@@ -177,11 +183,16 @@ func (l *lane) note(res result, d queue.Delivery, o queue.Outcome, now time.Time
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.lastError, l.lastFailure = o.Err, now
+	if o.Kind != queue.Done {
+		l.lastError, l.lastFailure = o.Err, now
+	}
 	if o.Kind == queue.Retry {
 		l.retryAt = now.Add(o.After)
-		l.settled()
 	}
+	if o.Kind == queue.Done || o.Kind == queue.Bury {
+		delete(l.suspects, d.ID)
+	}
+	l.settled()
 }
 
 // abandon leaves an attempt behind that ignores its deadline, or a stop.

@@ -16,10 +16,17 @@ import (
 
 // A Feed is a lane's end of the queues that it empties; *queue.Feed is one. One goroutine at a time calls Next.
 type Feed interface {
-	// Next appends 1 to max deliveries to dst, waiting for the first. Its error is ctx's, or a fault of the store.
+	// Next appends 1 to max deliveries to dst, in accept order, waiting for the first. Its error is ctx's, or a fault of
+	// the store; what was appended before is out all the same.
+	//
+	// What dst holds already is a batch that is being gathered: with order strict Next goes on behind it, while all else
+	// that is out holds it back. (A feed that waits here until dst is settled is right too, but its batches are smaller.)
+	// With order key no two deliveries of one key are out at once, be it in one batch.
 	Next(ctx context.Context, dst []queue.Delivery, max int) ([]queue.Delivery, error)
 	// Settle hands an outcome back, once per delivery.
 	Settle(d queue.Delivery, o queue.Outcome)
+	// SettleAll is Settle for several with one outcome.
+	SettleAll(deliveries []queue.Delivery, o queue.Outcome)
 	// Return hands a delivery back as if it had never been handed out.
 	Return(d queue.Delivery)
 }
@@ -31,10 +38,11 @@ type Sink struct {
 	Sink        sinks.Sink
 	Pause       func(ctx context.Context) error // durable when it returns nil; called on a Gone verdict. nil: the sink is held as if unavailable
 	Paused      func() bool                     // for Status only: has an operator paused the sink? nil: never
-	Concurrency int                             // attempts at once, default 1; more than 1 is for feeds without order
-	Batch       int                             // deliveries per attempt at most, default 1
-	Timeout     time.Duration                   // of one attempt, default 10s
-	Retry       *Retry                          // nil: DefaultRetry()
+	Concurrency int                             // attempts at once, default 1; more than 1 is for feeds with order key or none
+	Batch       Batch
+	Rate        *Rate         // nil: no limit
+	Timeout     time.Duration // of one attempt, default 10s
+	Retry       *Retry        // nil: DefaultRetry()
 	Breaker     Breaker
 }
 
@@ -122,11 +130,14 @@ func (s Sink) withDefaults() (Sink, error) {
 		return s, errors.New("it has no name")
 	case s.Feed == nil || s.Sink == nil:
 		return s, errors.New("it has no feed or no sink")
-	case s.Concurrency < 0 || s.Batch < 0 || s.Timeout < 0:
-		return s, errors.New("concurrency, batch and timeout are not negative")
+	case s.Concurrency < 0 || s.Timeout < 0:
+		return s, errors.New("concurrency and timeout are not negative")
+	}
+	if err := s.Batch.check(); err != nil {
+		return s, err
 	}
 	s.Concurrency = max(s.Concurrency, 1)
-	s.Batch = max(s.Batch, 1)
+	s.Batch.Items = max(s.Batch.Items, 1)
 	if s.Timeout == 0 {
 		s.Timeout = 10 * time.Second
 	}
@@ -134,5 +145,10 @@ func (s Sink) withDefaults() (Sink, error) {
 		s.Retry = new(DefaultRetry())
 	}
 	s.Breaker = s.Breaker.withDefaults()
-	return s, s.Retry.check()
+	if s.Rate == nil {
+		return s, s.Retry.check()
+	}
+	r, err := s.Rate.withDefaults()
+	s.Rate, s.Batch.Items = &r, min(s.Batch.Items, r.Burst)
+	return s, errors.Join(err, s.Retry.check())
 }

@@ -11,6 +11,8 @@
 //	sinks.RetryAfter        the same, but not before that time, capped at an hour
 //	sinks.Gone              held, not spent; the sink is paused
 //	*sinks.BatchError       every item of the batch by its own error
+//	plain or unavailable,   a dead letter, if the item was accepted longer ago than Retry.MaxAge
+//	  and too old
 //	an attempt cut short by a stop: returned to the queue, not spent
 //
 // Nothing but what a sink said settles a delivery for good: a worker that dies, panics, is abandoned or is stopped never
@@ -26,8 +28,24 @@
 // An attempt in a run may thus last up to 10 ms longer than the timeout, never shorter. A context of its own for each
 // attempt costs more than all the rest of the dispatcher.
 //
-// 2026-11-25: A batch that fails without saying which item it was is returned unspent and tried again in halves, down to
-// single items, which then answer for themselves. So a poison item costs no other one an attempt.
+// 2026-11-25: A batch that fails without saying which item it was is returned unspent, and each of its items goes again
+// only with others like it, in a batch of at most half as many, down to single items, which then answer for themselves.
+// So a poison item costs no other one an attempt. The lane remembers that by item, not by a batch size of its own:
+// workers that deliver meanwhile would raise it again, and nothing would bound the search.
+//
+// 2026-11-25: A batch in which each item settles alone may leave a strict order where the sink took later items and not
+// an earlier one: that is what the sink said. A sink that minds takes one item at a time. Order key is the feed's: no two
+// deliveries of one key are out at once, so nothing that happens to a batch, a run or a worker can change it.
+//
+// 2026-11-25: While a rate delays, the lane holds nothing: what it took is returned and taken again when the rate allows
+// so many. A pause, an expiry or an outage meanwhile is thus obeyed, and batches stay full. No batch is larger than the
+// burst, so that the bound is exact.
+//
+// 2026-11-25: max_age buries an item when its own attempt fails, never one that has not been tried, with one exception:
+// once the destination has been down for all of max_age, what is past it goes without an attempt each. A million of them
+// would else last two months at a probe every 5 s. An outage that a start begins with is thus given max_age before the
+// backlog goes; until then each probe costs at most its own item. What waits for its own time, be it for a Retry-After
+// of an hour, is looked at when that comes. A sink that is paused keeps everything.
 //
 // 2026-11-25: A breaker that an outage opened closes when its probe fails plainly: the destination answers again, and the
 // item has to answer for itself. Were it to stay open, one poison item at the head would hold its sink for ever. One

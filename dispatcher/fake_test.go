@@ -21,10 +21,13 @@ import (
 // fakeFeed is a queue in memory, as strict or as loose as the real one. It remembers what was handed back.
 type fakeFeed struct {
 	strict bool
+	byKey  bool // no two of one key are out at once, and a waiting one holds those behind it
+	deaf   bool // with strict: what the caller holds already holds it back too
 	wake   chan struct{}
 
 	mu     sync.Mutex
-	items  []*fakeItem
+	items  []*fakeItem // by number
+	head   int         // all before it are settled
 	paused bool
 	err    error
 }
@@ -92,12 +95,25 @@ func (f *fakeFeed) hand(dst []queue.Delivery, max int) ([]queue.Delivery, time.D
 		return dst, 0, f.err
 	}
 	var wait time.Duration
-	for _, it := range f.items {
+	busy := map[string]bool{}
+	for f.head < len(f.items) && f.items[f.head].settled {
+		f.head++
+	}
+	for _, it := range f.items[f.head:] {
+		if max == 0 {
+			break
+		}
+		key := it.d.Item.Key
+		if held := busy[key]; f.byKey && !it.settled {
+			if busy[key] = true; held {
+				continue
+			}
+		}
 		switch later := time.Until(it.due); {
 		case it.settled:
 			continue
 		case it.out:
-			if f.strict && !slices.ContainsFunc(dst, func(d queue.Delivery) bool { return d.ID == it.d.ID }) {
+			if f.strict && (f.deaf || !slices.ContainsFunc(dst, func(d queue.Delivery) bool { return d.ID == it.d.ID })) {
 				return dst, 0, nil
 			}
 			continue
@@ -108,7 +124,7 @@ func (f *fakeFeed) hand(dst []queue.Delivery, max int) ([]queue.Delivery, time.D
 			if f.strict {
 				return dst, wait, nil
 			}
-		case max > 0:
+		default:
 			it.out = true
 			dst = append(dst, it.d)
 			max--
@@ -118,16 +134,18 @@ func (f *fakeFeed) hand(dst []queue.Delivery, max int) ([]queue.Delivery, time.D
 }
 
 func (f *fakeFeed) find(d queue.Delivery) *fakeItem {
-	for _, it := range f.items {
-		if it.d.ID == d.ID {
-			if !it.out {
-				panic("a delivery was handed back twice")
-			}
-			it.out = false
-			return it
-		}
+	it := f.items[number(sinks.Item{ID: d.ID})]
+	if !it.out || it.d.ID != d.ID {
+		panic("a delivery was handed back twice")
 	}
-	panic("no such delivery")
+	it.out = false
+	return it
+}
+
+func (f *fakeFeed) SettleAll(deliveries []queue.Delivery, o queue.Outcome) {
+	for _, d := range deliveries {
+		f.Settle(d, o)
+	}
 }
 
 func (f *fakeFeed) Settle(d queue.Delivery, o queue.Outcome) {

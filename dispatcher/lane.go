@@ -1,4 +1,4 @@
-// Step 6 of an item's life: its sink's lane takes it when order, breaker and schedule allow.
+// Step 6 of an item's life: its sink's lane takes it when order, breaker and rate allow.
 
 package dispatcher
 
@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -25,23 +27,26 @@ type lane struct {
 	report  *report
 
 	turn  chan struct{} // capacity 1: who fills it may take from the feed; nil with a single worker
+	limit *rate.Limiter // nil: none; who may take from the feed takes from it
+	runs  bool          // several batches may be taken at a time
 	wake  chan struct{} // capacity 1: something was told that the one who waits at the gate may wait for
 	ended chan struct{} // closed when the last worker has left
 	shift shift         // set by run before the first worker
 
 	inFlight  atomic.Int64
 	delivered atomic.Int64
-	batch     atomic.Int32 // deliveries per attempt now: halved by a batch that failed without saying which, doubled by success
-	calm      atomic.Bool  // a success would change nothing below, and the gate is open; written with mu held
+	calm      atomic.Bool // a success would change nothing below, and the gate is open; written with mu held
 
 	mu          sync.Mutex // guards what follows
 	breaker     breaker
+	suspects    suspects
 	workers     map[*worker]bool
 	places      int // workers that have not left, the ones to come included
 	hanging     int // attempts that were abandoned and have not returned
 	mayHang     int
 	paused      bool      // the destination is gone
 	retryAt     time.Time // of the newest retry since the last success
+	downErr     error     // what opened the breaker last, or kept it open
 	lastError   string
 	lastFailure time.Time
 	err         error // the feed's, that ended the lane
@@ -57,21 +62,23 @@ type shift struct {
 
 func newLane(s Sink, o Options, m *meters) *lane {
 	l := &lane{
-		Sink:    s,
-		grace:   o.Grace,
-		runTime: min(runTime, s.Timeout/10),
-		meters:  m,
-		report:  newReport(o.Log, s.Name),
-		wake:    make(chan struct{}, 1),
-		ended:   make(chan struct{}),
-		breaker: breaker{Breaker: s.Breaker},
-		workers: map[*worker]bool{},
-		mayHang: max(mayHang, s.Concurrency),
+		Sink:     s,
+		grace:    o.Grace,
+		runTime:  min(runTime, s.Timeout/10),
+		meters:   m,
+		report:   newReport(o.Log, s.Name),
+		limit:    s.Rate.limiter(),
+		runs:     s.Concurrency == 1 && s.Batch.Wait == 0 && s.Rate == nil,
+		wake:     make(chan struct{}, 1),
+		ended:    make(chan struct{}),
+		breaker:  breaker{Breaker: s.Breaker},
+		suspects: suspects{},
+		workers:  map[*worker]bool{},
+		mayHang:  max(mayHang, s.Concurrency),
 	}
 	if s.Concurrency > 1 {
 		l.turn = make(chan struct{}, 1)
 	}
-	l.batch.Store(int32(s.Batch))
 	l.calm.Store(true)
 	return l
 }
@@ -133,40 +140,67 @@ func (l *lane) take(ctx context.Context, w *worker) bool {
 	if ctx.Err() != nil {
 		return false
 	}
-	var ok bool
-	if w.probe, ok = l.gate(ctx); !ok {
-		return false
-	}
-	w.chunk = int(l.batch.Load())
-	want := w.chunk * w.run
-	if w.probe {
-		want = 1
-	}
-	var err error
-	w.taken, err = l.Feed.Next(ctx, w.taken[:0], want)
-	if err == nil {
+	for need := 1; l.gate(ctx, w, need); {
+		if err := l.fill(ctx, w, need); err != nil {
+			l.giveBack(w.taken, w.probe)
+			if ctx.Err() == nil {
+				l.fail(err)
+			}
+			return false
+		}
 		l.resumed()
-		return true
-	}
-	l.giveBack(w.taken, w.probe)
-	if ctx.Err() == nil {
-		l.fail(err)
+		if l.spend(len(w.taken)) {
+			return true
+		}
+		need = len(w.taken) // what waits for the rate waits in the queue
+		l.giveBack(w.taken, false)
 	}
 	return false
 }
 
-// gate waits until a delivery may pass, and says whether it is the breaker's probe. Only one worker is at the gate.
-func (l *lane) gate(ctx context.Context) (probe, ok bool) {
-	for !l.calm.Load() {
-		probe, wait := l.ask(time.Now())
+// fill takes a batch, or a run of them; a single delivery as the breaker's probe; and what is needed if more than one is.
+func (l *lane) fill(ctx context.Context, w *worker, need int) (err error) {
+	want := l.Batch.Items * w.run
+	switch {
+	case w.probe:
+		want = 1
+	case need > 1:
+		want = need
+	}
+	if w.taken, err = l.Feed.Next(ctx, w.taken[:0], want); err != nil {
+		return err
+	}
+	if l.Batch.Wait > 0 && want > 1 && need == 1 {
+		l.collect(ctx, w)
+	}
+	if !l.runs {
+		n := l.fit(w.taken)
+		l.giveBack(w.taken[n:], false)
+		clear(w.taken[n:])
+		w.taken = w.taken[:n]
+	}
+	return nil
+}
+
+// gate waits until as many deliveries as are needed may pass, and tells the worker whether it is the breaker's probe. It
+// returns false when ctx is done. Only one worker is at the gate.
+func (l *lane) gate(ctx context.Context, w *worker, need int) bool {
+	for w.probe = false; ; {
+		wait := l.delayed(need)
+		calm := l.calm.Load()
+		if wait == 0 && !calm {
+			w.probe, wait = l.ask(time.Now())
+		}
 		if wait == 0 {
-			return probe, true
+			return true
+		}
+		if !calm {
+			wait = l.sweep(ctx, w, wait)
 		}
 		if !l.sleep(ctx, wait) {
-			return false, false
+			return false
 		}
 	}
-	return false, true
 }
 
 func (l *lane) ask(now time.Time) (probe bool, wait time.Duration) {
@@ -198,7 +232,7 @@ func (l *lane) sleep(ctx context.Context, wait time.Duration) bool {
 
 // settled is called with mu held after any change that the gate or a success depends on.
 func (l *lane) settled() {
-	l.calm.Store(l.breaker.calm() && l.hanging < l.mayHang && !l.paused && l.retryAt.IsZero())
+	l.calm.Store(l.breaker.calm() && len(l.suspects) == 0 && l.hanging < l.mayHang && !l.paused && l.retryAt.IsZero())
 	select {
 	case l.wake <- struct{}{}:
 	default:

@@ -3,6 +3,7 @@ package dispatcher
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync/atomic"
@@ -161,7 +162,8 @@ func TestOutageHoldsProbesWithOneItemAndResumesByItself(t *testing.T) {
 	for name, s := range map[string]Sink{
 		"strict": {Feed: newFeed(true, 0)},
 		"none":   {Feed: newFeed(false, 0), Concurrency: 4},
-		"batch":  {Feed: newFeed(true, 0), Batch: 8},
+		"batch":  {Feed: newFeed(true, 0), Batch: Batch{Items: 8}},
+		"waits":  {Feed: newFeed(true, 0), Batch: Batch{Items: 8, Wait: time.Second}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -435,7 +437,7 @@ func TestSinkIsSeenAsTheItemIs(t *testing.T) {
 func TestBatchErrorSettlesEachItemAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		feed := newFeed(true, 4)
-		r := start(t, Options{}, Sink{Name: "s", Feed: feed, Batch: 4, Retry: exact, Sink: sinkFunc(func(_ context.Context, items []sinks.Item) error {
+		r := start(t, Options{}, Sink{Name: "s", Feed: feed, Batch: Batch{Items: 4}, Retry: exact, Sink: sinkFunc(func(_ context.Context, items []sinks.Item) error {
 			if len(items) == 4 {
 				return &sinks.BatchError{Errs: []error{nil, errTest, sinks.Permanent(errTest), nil}}
 			}
@@ -466,7 +468,7 @@ func TestPoisonItemIsFoundInItsBatch(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				feed := newFeed(true, 200)
 				batches := 0
-				r := start(t, Options{}, Sink{Name: "s", Feed: feed, Batch: 64, Retry: exact, Sink: sinkFunc(func(_ context.Context, items []sinks.Item) error {
+				r := start(t, Options{}, Sink{Name: "s", Feed: feed, Batch: Batch{Items: 64}, Retry: exact, Sink: sinkFunc(func(_ context.Context, items []sinks.Item) error {
 					if batches++; len(items) > 64 {
 						t.Errorf("a batch of %d", len(items))
 					}
@@ -540,8 +542,15 @@ func TestOptionsAreChecked(t *testing.T) {
 		"no feed":     func(s *Sink) { s.Feed = nil },
 		"no sink":     func(s *Sink) { s.Sink = nil },
 		"concurrency": func(s *Sink) { s.Concurrency = -1 },
-		"batch":       func(s *Sink) { s.Batch = -1 },
+		"batch":       func(s *Sink) { s.Batch.Items = -1 },
 		"timeout":     func(s *Sink) { s.Timeout = -1 },
+		"batch bytes": func(s *Sink) { s.Batch.Bytes = -1 },
+		"batch wait":  func(s *Sink) { s.Batch.Wait = -1 },
+		"no rate":     func(s *Sink) { s.Rate = &Rate{} },
+		"rate":        func(s *Sink) { s.Rate = &Rate{PerSecond: math.NaN()} },
+		"endless":     func(s *Sink) { s.Rate = &Rate{PerSecond: math.Inf(1)} },
+		"burst":       func(s *Sink) { s.Rate = &Rate{PerSecond: 1, Burst: -1} },
+		"max age":     func(s *Sink) { s.Retry = &Retry{MaxAge: -1} },
 		"retries":     func(s *Sink) { s.Retry = &Retry{MaxRetries: -2} },
 		"base":        func(s *Sink) { s.Retry = &Retry{Base: -1} },
 		"max":         func(s *Sink) { s.Retry = &Retry{Max: -1} },

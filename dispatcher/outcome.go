@@ -78,8 +78,9 @@ func split(err error, n int) []error {
 
 // A ruling is what the breaker said of an attempt.
 type ruling struct {
-	spent bool          // plain failures count against their items
-	delay time.Duration // what is held comes again after this
+	spent  bool          // plain failures count against their items
+	paused bool          // the sink is: nothing is too old to be kept
+	delay  time.Duration // what is held comes again after this
 }
 
 // decide returns what follows a result for one delivery that had spent this many attempts before. random spreads the

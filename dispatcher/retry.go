@@ -13,6 +13,7 @@ type Retry struct {
 	Base       time.Duration // before the first retry; it doubles with each
 	Max        time.Duration // before any retry
 	Jitter     float64       // 0 to 1: each wait is spread evenly over ±Jitter of itself
+	MaxAge     time.Duration // an item that was accepted longer ago than this is a dead letter when its attempt fails, also by an outage; 0: never for that
 }
 
 // DefaultRetry returns the reference system's policy: 3 retries, 100 ms doubling up to 5 s, ±20 %.
@@ -21,7 +22,7 @@ func DefaultRetry() Retry {
 }
 
 func (r Retry) check() error {
-	if r.MaxRetries < -1 || r.Base < 0 || r.Max < 0 || !(r.Jitter >= 0 && r.Jitter <= 1) {
+	if r.MaxRetries < -1 || r.Base < 0 || r.Max < 0 || r.MaxAge < 0 || !(r.Jitter >= 0 && r.Jitter <= 1) {
 		return errors.New("retry: max_retries is at least -1, times are not negative, jitter is from 0 to 1")
 	}
 	return nil

@@ -58,6 +58,10 @@ func (l *lane) status() LaneStatus {
 		s.State = Down
 	case l.retryAt.After(time.Now()):
 		s.State, s.NextAttempt = Backoff, l.retryAt
+	default:
+		if wait := l.delayed(1); wait > 0 {
+			s.NextAttempt = time.Now().Add(wait)
+		}
 	}
 	return s
 }

@@ -270,6 +270,12 @@ type slowFeed struct {
 	slept bool
 }
 
+func (f *slowFeed) SettleAll(deliveries []queue.Delivery, o queue.Outcome) {
+	for _, d := range deliveries {
+		f.Settle(d, o)
+	}
+}
+
 func (f *slowFeed) Settle(d queue.Delivery, o queue.Outcome) {
 	if !f.slept && number(sinks.Item{ID: d.ID}) == 9 {
 		f.slept = true
