@@ -37,7 +37,7 @@ func TestRefusalThatReadsNoBodyComesAtOnceAndClosesTheConnection(t *testing.T) {
 	ts, _ := serve(t, &fakeQueue{}, Options{})
 	const chunked = "Transfer-Encoding: chunked\r\n"
 	for name, c := range map[string]struct{ request, status string }{
-		"a stream's header": {"POST /v1/stream HTTP/1.1\r\nHost: localhost\r\nHoldfast-Ttl: 5s\r\n" + chunked, "400"},
+		"a stream's header": {"POST /v1/stream HTTP/1.1\r\nHost: localhost\r\nHoldfast-Ttl: soon\r\n" + chunked, "400"},
 		"a stream's type":   {"POST /v1/stream HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" + chunked, "415"},
 		"an item's header":  {"POST /v1/items HTTP/1.1\r\nHost: localhost\r\nHoldfast-What: x\r\n" + chunked, "400"},
 		"no such path":      {"POST /base/v1/stream HTTP/1.1\r\nHost: localhost\r\n" + chunked, "404"},

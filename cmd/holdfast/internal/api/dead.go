@@ -56,7 +56,7 @@ func (s *Server) getDead(w http.ResponseWriter, r *http.Request) {
 	}
 	letters, next, err := s.q.Dead(query.Get("sink"), query.Get("after"), limit)
 	if err != nil {
-		s.refuse(w, locate(err, nil))
+		s.refuse(w, locate(err, items{}))
 		return
 	}
 	list := struct {
@@ -107,9 +107,11 @@ const maxFilterBytes = 1 << 20
 // filtered makes a handler of a verb of the queue on the dead letters that a filter chooses.
 func (s *Server) filtered(verb func(context.Context, queue.DeadFilter) (int, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		body, err := s.readBody(w, r, maxFilterBytes)
+		memory := s.share(r.Context())
+		defer memory.release()
+		body, err := s.readBody(w, r, maxFilterBytes, memory)
 		if err != nil {
-			s.refuse(w, unread(err, "a filter"))
+			s.refuse(w, unread(err, "a filter", maxFilterBytes))
 			return
 		}
 		f, err := decodeFilter(body)

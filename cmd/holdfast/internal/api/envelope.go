@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"maps"
+	"time"
 	"unicode/utf8"
 
 	"holdfast/cmd/holdfast/internal/source/ndjson"
@@ -21,6 +22,8 @@ type envelope struct {
 	contentType string
 	id          string
 	idempotency string
+	ttl         time.Duration
+	notBefore   time.Time
 	body        []byte
 	hasBody     bool
 	implied     string // the content type of a body that nobody described
@@ -29,7 +32,7 @@ type envelope struct {
 // decodeEnvelope reads one line. What the envelope does not say, the request's headers do. Its errors name the line and
 // the field. The item may share the line's memory.
 func decodeEnvelope(text []byte, line int, d *head) (queue.Item, error) {
-	e := envelope{attrs: maps.Clone(d.attrs), kind: d.attrs["type"], source: d.attrs["source"], key: d.key}
+	e := envelope{attrs: maps.Clone(d.attrs), kind: d.attrs["type"], source: d.attrs["source"], key: d.key, ttl: d.ttl, notBefore: d.notBefore}
 	if !utf8.Valid(text) {
 		return queue.Item{}, invalid(line, "", "not UTF-8")
 	}
@@ -59,7 +62,10 @@ func (e *envelope) item() queue.Item {
 	e.attr("type", e.kind)
 	e.attr("source", e.source)
 	e.attr("content-type", cmp.Or(e.contentType, e.implied))
-	return queue.Item{Attrs: store.MakeAttrs(e.attrs), Key: e.key, IdempotencyKey: cmp.Or(e.idempotency, e.id), Body: e.body}
+	return queue.Item{
+		Attrs: store.MakeAttrs(e.attrs), Key: e.key, TTL: e.ttl, NotBefore: e.notBefore,
+		IdempotencyKey: cmp.Or(e.idempotency, e.id), Body: e.body,
+	}
 }
 
 func (e *envelope) attr(name, value string) {
@@ -90,7 +96,7 @@ func (e *envelope) set(line int, name string, value []byte) error {
 		if null {
 			return nil
 		}
-		return invalid(line, name, "it is not supported yet")
+		return e.setTiming(line, name, value)
 	}
 	to := e.text(name)
 	if to == nil {
@@ -104,6 +110,22 @@ func (e *envelope) set(line int, name string, value []byte) error {
 		return invalid(line, name, "it %v", err)
 	}
 	*to = string(s)
+	return nil
+}
+
+func (e *envelope) setTiming(line int, name string, value []byte) error {
+	text, err := ndjson.Unquote(value)
+	if err != nil {
+		return invalid(line, name, "it %v", err)
+	}
+	if name == "ttl" {
+		e.ttl, err = parseTTL(string(text))
+	} else {
+		e.notBefore, err = parseNotBefore(string(text))
+	}
+	if err != nil {
+		return invalid(line, name, "%v", err)
+	}
 	return nil
 }
 

@@ -49,31 +49,30 @@ func fullProblem(e *queue.FullError) *Problem {
 	return &Problem{Code: Full, Detail: "nothing was stored: " + e.Error()}
 }
 
-// locate turns what the queue has against one item of a request into the problem that names its line: lines tells it,
-// nil for a request without lines.
-func locate(err error, lines []int) error {
-	line := func(item int) int {
-		if item < 0 || item >= len(lines) {
-			return 0
-		}
-		return lines[item]
-	}
+// locate turns what the queue has against one item of a request into the problem that names where it stands.
+func locate(err error, in items) error {
 	if e, ok := errors.AsType[*queue.InvalidError](err); ok {
-		return invalid(line(e.Item), e.Field, "%s", e.Reason)
+		return invalid(in.line(e.Item), in.field(e.Item, e.Field), "%s", e.Reason)
 	}
 	if e, ok := errors.AsType[*queue.TooLargeError](err); ok {
-		return located(TooLarge, line(e.Item), "", fmt.Sprintf("%d %s, at most %d are allowed", e.Size, e.What, e.Limit))
+		return located(TooLarge, in.line(e.Item), in.field(e.Item, ""), fmt.Sprintf("%d %s, at most %d are allowed", e.Size, e.What, e.Limit))
 	}
 	if e, ok := errors.AsType[*queue.MismatchError](err); ok {
-		return located(Mismatch, line(e.Item), "idempotency_key", fmt.Sprintf("%s was used with another body", quote(e.Key)))
+		return located(Mismatch, in.line(e.Item), in.field(e.Item, "idempotency_key"), fmt.Sprintf("%s was used with another body", quote(e.Key)))
 	}
 	return err
 }
 
-// unread is the problem of a body that did not arrive whole.
-func unread(err error, what string) error {
-	if e, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return tooLarge(0, what, e.Limit)
+// unread is the problem of a body that did not arrive whole; what may have limit bytes.
+func unread(err error, what string, limit int64) error {
+	if p, ok := errors.AsType[*Problem](err); ok {
+		return p
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return tooLarge(0, what, limit)
+	}
+	if e, ok := errors.AsType[*corruptError](err); ok {
+		return e.problem()
 	}
 	if e, ok := errors.AsType[*ndjson.TooLongError](err); ok {
 		return located(TooLarge, e.Line, "", fmt.Sprintf("a line may have %d bytes", e.Limit))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -87,6 +88,18 @@ func (q *fakeQueue) Submit(ctx context.Context, r queue.Request) (Pending, error
 		out.Join = &fakeJoin{q: q}
 	}
 	return &fakePending{q, out, first}, nil
+}
+
+func (q *fakeQueue) Join(ids ...uuid.UUID) (Join, error) {
+	for _, id := range ids {
+		if _, err := q.find(id); errors.Is(err, queue.ErrNotFound) {
+			return nil, err
+		}
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.opened++
+	return &fakeJoin{q: q}, nil
 }
 
 type fakePending struct {
@@ -232,13 +245,18 @@ func serve(t *testing.T, q *fakeQueue, o Options) (*httptest.Server, *Server) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveHandler(t, s), s
+}
+
+func serveHandler(t *testing.T, s *Server) *httptest.Server {
+	t.Helper()
 	ts := httptest.NewUnstartedServer(s)
 	handler := ts.Config.Handler
 	ts.Config = s.HTTP()
 	ts.Config.Handler = handler
 	ts.Start()
 	t.Cleanup(ts.Close)
-	return ts, s
+	return ts
 }
 
 // An answered request, its body read.

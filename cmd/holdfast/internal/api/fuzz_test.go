@@ -84,6 +84,8 @@ func FuzzEnvelopeRoundTrip(f *testing.F) {
 func FuzzHead(f *testing.F) {
 	f.Add("Idempotency-Key", `"a\"b"`, "Prefer", "wait=3, x")
 	f.Add("Holdfast-Attr-A", "v", "Content-Type", "application/x-ndjson; charset=utf-8")
+	f.Add("Holdfast-Ttl", "7d1h", "Holdfast-Not-Before", "2026-01-02T03:04:05Z")
+	f.Add("Ce-Id", "a%20b", "Content-Encoding", "gzip")
 	f.Add("Holdfast-Ttl", "1", "Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 	f.Fuzz(func(t *testing.T, name1, value1, name2, value2 string) {
 		h := http.Header{}
@@ -100,6 +102,9 @@ func FuzzHead(f *testing.F) {
 			if v == "" || !utf8.ValidString(v) || name != "type" && name != "source" && badAttr(name) != "" {
 				t.Fatalf("attribute %q: %q", name, v)
 			}
+		}
+		if d.ttl < 0 || !d.notBefore.IsZero() && d.notBefore.UnixMilli() <= 0 {
+			t.Fatalf("%+v", d)
 		}
 		if d.wait < 0 || d.wait > maxWait*time.Second || !utf8.ValidString(d.idempotency+d.key) {
 			t.Fatalf("%+v", d)

@@ -10,22 +10,16 @@ import (
 	"unicode/utf8"
 )
 
-// A format is how items stand in a body.
-type format int
-
-const (
-	single    format = iota // the body is one item
-	lines                   // each line is an item
-	envelopes               // each line is an envelope of an item
-)
-
 // A head is what a request's headers say of the items in its body.
 type head struct {
 	format      format
-	contentType string            // of a single item
+	encoding    encoding
+	contentType string            // as the header has it; application/octet-stream if it is not there
 	attrs       map[string]string // without content-type
 	key         string
 	idempotency string
+	ttl         time.Duration // 0: for ever
+	notBefore   time.Time     // zero: at once
 	wait        time.Duration // how long the producer waits for the sinks; 0: it does not
 }
 
@@ -38,6 +32,9 @@ func parseHead(h http.Header) (head, error) {
 	if err := d.media(h); err != nil {
 		return d, err
 	}
+	if err := d.coding(h); err != nil {
+		return d, err
+	}
 	if err := d.describe(h); err != nil {
 		return d, err
 	}
@@ -45,38 +42,11 @@ func parseHead(h http.Header) (head, error) {
 	if d.idempotency, err = idempotencyKey(h); err != nil {
 		return d, err
 	}
-	if d.idempotency != "" && d.format != single {
-		return d, invalid(0, "Idempotency-Key", "it names one item, and this format has several: use envelopes with an idempotency_key each")
+	if d.idempotency != "" && d.format.several() {
+		return d, invalid(0, "Idempotency-Key", "it names one item, and this format has several: use envelopes with an idempotency_key each, or CloudEvents")
 	}
 	d.wait = preferredWait(h)
 	return d, nil
-}
-
-// media reads what the body is.
-func (d *head) media(h http.Header) error {
-	if enc := h.Values("Content-Encoding"); len(enc) > 1 || len(enc) == 1 && !strings.EqualFold(enc[0], "identity") {
-		return located(Unsupported, 0, "Content-Encoding", quote(strings.Join(enc, ", "))+" is not supported, send the body as it is")
-	}
-	ct, err := one(h, "Content-Type")
-	if err != nil {
-		return err
-	}
-	media, _, _ := strings.Cut(ct, ";")
-	media = strings.ToLower(strings.TrimSpace(media))
-	if strings.HasPrefix(media, "application/cloudevents") || h.Get("Ce-Specversion") != "" {
-		return located(Unsupported, 0, "Content-Type", "CloudEvents are not supported yet")
-	}
-	switch media {
-	case "application/x-ndjson", "application/jsonl":
-		d.format = lines
-	case "application/vnd.holdfast.items+ndjson":
-		d.format = envelopes
-	case "":
-		d.contentType = "application/octet-stream"
-	default:
-		d.contentType = ct
-	}
-	return nil
 }
 
 // The prefixes of holdfast's headers, in the form that net/http gives them.
@@ -100,8 +70,14 @@ func (d *head) describe(h http.Header) error {
 			d.attrs["type"] = v
 		case name == "Holdfast-Source":
 			d.attrs["source"] = v
-		case name == "Holdfast-Ttl" || name == "Holdfast-Not-Before":
-			return invalid(0, name, "it is not supported yet")
+		case name == "Holdfast-Ttl":
+			if d.ttl, err = parseTTL(v); err != nil {
+				return invalid(0, name, "%v", err)
+			}
+		case name == "Holdfast-Not-Before":
+			if d.notBefore, err = parseNotBefore(v); err != nil {
+				return invalid(0, name, "%v", err)
+			}
 		case !isAttr:
 			return invalid(0, name, "there is no such header")
 		default:
@@ -226,4 +202,10 @@ func waitSeconds(s string) uint64 {
 		return 0
 	}
 	return min(n, maxWait)
+}
+
+// waitOf is a wait of so many seconds, if they are not too many.
+func waitOf(text string) (time.Duration, bool) {
+	n, err := strconv.Atoi(text)
+	return time.Duration(n) * time.Second, err == nil && 1 <= n && n <= maxWait
 }

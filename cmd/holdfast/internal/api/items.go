@@ -9,25 +9,28 @@ import (
 	"holdfast/queue"
 )
 
-// scope owns the idempotency keys of all producers while there are no tokens to tell them apart.
-const scope = "http"
-
 // postItems accepts the items of one body, all or none.
 func (s *Server) postItems(w http.ResponseWriter, r *http.Request) {
-	d, in, err := s.readItems(w, r)
+	memory := s.share(r.Context())
+	defer memory.release()
+	d, in, err := s.readItems(w, r, memory)
 	if err != nil {
 		s.reject(w, r, err)
 		return
 	}
-	accepted, err := s.put(r.Context(), queue.Request{Scope: scope, Source: sourceHTTP, Items: in.items, Join: d.wait > 0})
+	var accepted Accepted
+	if len(in.items) > 0 { // a batch may be empty
+		accepted, err = s.put(r.Context(), queue.Request{Scope: keyScope(r.Context()), Source: sourceHTTP, Items: in.items, Join: d.wait > 0})
+	}
+	memory.release() // not only after the wait for the sinks
 	if err != nil {
-		s.reject(w, r, locate(err, in.lines))
+		s.reject(w, r, locate(err, in))
 		return
 	}
 	if accepted.Join != nil {
 		defer accepted.Join.Close()
 	}
-	if d.format == single {
+	if !d.format.several() {
 		rec := &accepted.Receipts[0]
 		w.Header().Set("Location", "/v1/items/"+rec.ID.String())
 		if rec.Duplicate {

@@ -8,8 +8,8 @@ const (
 	sourceStream = "stream"
 )
 
-// reasons are the codes for which items are refused.
-var reasons = []Code{Malformed, Timeout, TooLarge, Unsupported, Mismatch, Full, DiskFull, Stopping, Uncertain, Internal}
+// reasons are the codes for which items are refused, or a request of any kind for want of the right token.
+var reasons = []Code{Malformed, Unauthorized, Forbidden, Timeout, TooLarge, Unsupported, Mismatch, Busy, Full, DiskFull, Stopping, Uncertain, Internal}
 
 type metrics struct{ rejected *prometheus.CounterVec }
 
@@ -17,7 +17,7 @@ type metrics struct{ rejected *prometheus.CounterVec }
 func newMetrics() *metrics {
 	m := &metrics{prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "holdfast_rejected_total",
-		Help: "Requests, and lines of streams, that were refused: nothing of them was stored, but for the reason uncertain.",
+		Help: "Requests that bring items, and lines of streams, that were refused: nothing of them was stored, but for the reason uncertain. With unauthorized and forbidden, requests of any kind.",
 	}, []string{"source", "reason"})}
 	for _, source := range []string{sourceHTTP, sourceStream} {
 		for _, r := range reasons {

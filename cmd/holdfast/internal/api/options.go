@@ -14,11 +14,13 @@ type Options struct {
 	MaxItemBytes    int64         // of one body; default 1 MiB
 	MaxRequestBytes int64         // of a request's whole body; default 16 MiB. It does not bound a stream
 	MaxRequestItems int           // default 10,000
-	BlockTimeout    time.Duration // how long a POST waits for room in a sink; default 5s, negative: not at all
+	MaxBodies       int64         // memory for the bodies of all requests that are being read or stored, streams apart; default 4 × MaxRequestBytes, raised to what one request may need
+	BlockTimeout    time.Duration // how long a POST waits for room in a sink, and for each piece of MaxBodies; default 5s, negative: not at all
 	AcceptTimeout   time.Duration // until a request that is not answered is uncertain; default 30s
 	BodyTimeout     time.Duration // for a request's body, from its head to its last byte; default 60s
 	StreamIdle      time.Duration // how long a stream may bring nothing, or take no answers; default 10m
 
+	Tokens     []Token               // who may do what; none: everybody may do everything, as is right on loopback and unix sockets only
 	Hosts      []string              // allowed as Host beside localhost, 127.0.0.1, [::1] and the address listened on; without port
 	Version    string                // as /v1/status shows it
 	DataDir    string                // likewise
@@ -52,9 +54,17 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Lanes == nil {
 		o.Lanes = func() []Lane { return nil }
 	}
-	if o.MaxItemBytes < 0 || o.MaxRequestBytes < 0 || o.MaxRequestItems < 0 {
+	if o.MaxItemBytes < 0 || o.MaxRequestBytes < 0 || o.MaxRequestItems < 0 || o.MaxBodies < 0 {
 		return o, errors.New("a limit is negative")
 	}
 	o.MaxItemBytes = min(o.MaxItemBytes, o.MaxRequestBytes)
-	return o, nil
+	o.MaxBodies = max(cmp.Or(o.MaxBodies, 4*o.MaxRequestBytes), o.oneBody())
+	return o, checkTokens(o.Tokens)
+}
+
+// oneBody is what the hungriest request needs: its body as it was sent, and what became of it with half of that still
+// being copied, and what undoes the encoding.
+func (o *Options) oneBody() int64 {
+	longest := max(o.MaxRequestBytes, 2*o.MaxItemBytes+envelopeRoom, maxFilterBytes)
+	return 3*zstandard.sent(longest) + zstandard.expanderBytes()
 }

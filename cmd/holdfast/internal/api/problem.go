@@ -14,6 +14,8 @@ type Code string
 // The codes.
 const (
 	Malformed        Code = "malformed"
+	Unauthorized     Code = "unauthorized"
+	Forbidden        Code = "forbidden"
 	CrossOrigin      Code = "cross_origin"
 	NotFound         Code = "not_found"
 	MethodNotAllowed Code = "method_not_allowed"
@@ -24,6 +26,7 @@ const (
 	Misdirected      Code = "misdirected"
 	Mismatch         Code = "idempotency_mismatch"
 	Internal         Code = "internal"
+	Busy             Code = "busy"
 	Full             Code = "full"
 	DiskFull         Code = "disk_full"
 	Stopping         Code = "stopping"
@@ -37,6 +40,8 @@ var kinds = map[Code]struct {
 	retry  int
 }{
 	Malformed:        {http.StatusBadRequest, "The request is malformed", 0},
+	Unauthorized:     {http.StatusUnauthorized, "A token is needed", 0},
+	Forbidden:        {http.StatusForbidden, "The token may not do this", 0},
 	CrossOrigin:      {http.StatusForbidden, "Other origins are not allowed", 0},
 	NotFound:         {http.StatusNotFound, "Not found", 0},
 	MethodNotAllowed: {http.StatusMethodNotAllowed, "The method is not allowed here", 0},
@@ -47,6 +52,7 @@ var kinds = map[Code]struct {
 	Misdirected:      {http.StatusMisdirectedRequest, "The host name is not allowed", 0},
 	Mismatch:         {http.StatusUnprocessableEntity, "The idempotency key was used with another body", 0},
 	Internal:         {http.StatusInternalServerError, "Internal error", 0},
+	Busy:             {http.StatusServiceUnavailable, "Too much is being read at once", 1},
 	Full:             {http.StatusServiceUnavailable, "There is no room", 1},
 	DiskFull:         {http.StatusServiceUnavailable, "The disk is full", 5},
 	Stopping:         {http.StatusServiceUnavailable, "The service is stopping", 5},
@@ -58,12 +64,14 @@ type Problem struct {
 	Code   Code
 	Detail string
 	Errors []Position
+
+	challenge string // parameters of the WWW-Authenticate that goes with it, after the realm
 }
 
 // A Position is where in the request something is wrong.
 type Position struct {
 	Line   int    `json:"line,omitempty"`  // the first is 1; 0: the request has no lines, or it is not in one
-	Field  string `json:"field,omitempty"` // of the envelope or the filter, or a header
+	Field  string `json:"field,omitempty"` // of the envelope, the event or the filter, or a header; "[2].id" is one of a list's third item
 	Detail string `json:"detail"`
 }
 
@@ -105,6 +113,9 @@ func located(code Code, line int, field, detail string) *Problem {
 func (s *Server) refuse(w http.ResponseWriter, err error) {
 	p := s.problem(err)
 	k := kinds[p.Code]
+	if p.Code == Unsupported && len(p.Errors) > 0 && p.Errors[0].Field == "Content-Encoding" {
+		w.Header().Set("Accept-Encoding", encodings) // RFC 9110, section 15.5.16
+	}
 	if k.retry > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(k.retry))
 	}

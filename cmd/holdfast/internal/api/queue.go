@@ -12,6 +12,7 @@ import (
 // A Queue is what the API needs of package queue. Over makes one of a *queue.Queues.
 type Queue interface {
 	Submit(ctx context.Context, r queue.Request) (Pending, error)
+	Join(ids ...uuid.UUID) (Join, error)
 	State(id uuid.UUID) (queue.ItemState, error)
 	Item(id uuid.UUID) (store.Item, error)
 	Sinks() []queue.SinkStatus
@@ -55,6 +56,14 @@ func (o over) Submit(ctx context.Context, r queue.Request) (Pending, error) {
 		return nil, err
 	}
 	return pending{p}, nil
+}
+
+func (o over) Join(ids ...uuid.UUID) (Join, error) {
+	j, err := o.Queues.Join(ids...)
+	if err != nil {
+		return nil, err
+	}
+	return j, nil
 }
 
 type pending struct{ *queue.Pending }

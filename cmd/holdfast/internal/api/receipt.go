@@ -12,7 +12,7 @@ import (
 // answerReceipts answers that the items are durable.
 func (s *Server) answerReceipts(w http.ResponseWriter, d head, receipts []queue.Receipt) {
 	var enc encoder
-	if d.format == single {
+	if !d.format.several() {
 		s.answer(w, http.StatusAccepted, "application/json", enc.receipt(nil, &receipts[0]))
 		return
 	}

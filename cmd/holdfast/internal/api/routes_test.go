@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"net"
 	"net/http"
@@ -211,7 +212,7 @@ func TestUnixSocketHasNoHosts(t *testing.T) {
 	hs := s.HTTP()
 	go func() { _ = hs.Serve(l) }()
 	defer hs.Close()
-	tr := &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", l.Addr().String()) }}
+	tr := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", l.Addr().String()) }}
 	defer tr.CloseIdleConnections()
 	resp, err := (&http.Client{Transport: tr}).Get("http://whatever/healthz")
 	if err != nil {

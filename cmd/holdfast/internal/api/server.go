@@ -22,16 +22,21 @@ type Server struct {
 	origin  *http.CrossOriginProtection
 	hosts   map[string]bool
 	metrics *metrics
+	bodies  *pool
 	started time.Time
 }
 
-// New returns a Server over q. Errors: a negative limit, or a metric that is registered already.
+// New returns a Server over q. Errors: a negative limit, a token that is not whole or there twice, or a metric that is
+// registered already.
 func New(q Queue, o Options) (*Server, error) {
 	o, err := o.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{q: q, o: o, mux: http.NewServeMux(), origin: http.NewCrossOriginProtection(), hosts: map[string]bool{}, metrics: newMetrics(), started: time.Now()}
+	s := &Server{
+		q: q, o: o, mux: http.NewServeMux(), origin: http.NewCrossOriginProtection(), hosts: map[string]bool{},
+		metrics: newMetrics(), bodies: &pool{free: o.MaxBodies}, started: time.Now(),
+	}
 	for _, h := range append([]string{"localhost", "127.0.0.1", "::1"}, o.Hosts...) {
 		s.hosts[bareHost(h)] = true
 	}
@@ -47,8 +52,11 @@ func New(q Queue, o Options) (*Server, error) {
 // HTTP returns a server of net/http with the limits that the API counts on: it speaks HTTP/1.1, and only needs listeners.
 // On a stop, close Options.Stopping before its Shutdown: streams and waiting requests end by that.
 func (s *Server) HTTP() *http.Server {
+	only1 := new(http.Protocols)
+	only1.SetHTTP1(true)
 	return &http.Server{
 		Handler:           s,
+		Protocols:         only1,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
@@ -56,42 +64,60 @@ func (s *Server) HTTP() *http.Server {
 	}
 }
 
-type methods map[string]http.HandlerFunc
+// methods are what a path takes, by method.
+type methods map[string]endpoint
 
+// An endpoint answers requests of those who have its scope.
+type endpoint struct {
+	scope Scope
+	serve http.HandlerFunc
+}
+
+// streamPath is where lines go.
+const streamPath = "/v1/stream"
+
+// routes says what there is, and who may have it.
 func (s *Server) routes() {
 	s.route("/", nil)
-	s.route("/v1/items", methods{"POST": s.postItems})
-	s.route("/v1/stream", methods{"POST": s.postStream})
-	s.route("/v1/items/{id}", methods{"GET": s.getItem})
-	s.route("/v1/items/{id}/body", methods{"GET": s.getBody})
-	s.route("/v1/sinks", methods{"GET": s.getSinks})
-	s.route("/v1/sinks/{sink}", methods{"GET": s.getSink})
-	s.route("/v1/sinks/{sink}/pause", methods{"POST": s.operate(s.q.Pause)})
-	s.route("/v1/sinks/{sink}/resume", methods{"POST": s.operate(s.q.Resume)})
-	s.route("/v1/dead", methods{"GET": s.getDead})
-	s.route("/v1/dead/{sink}/{id}", methods{"GET": s.getDeadLetter, "DELETE": s.deleteDeadLetter})
-	s.route("/v1/dead/requeue", methods{"POST": s.filtered(s.q.Requeue)})
-	s.route("/v1/dead/purge", methods{"POST": s.filtered(s.q.Purge)})
-	s.route("/v1/status", methods{"GET": s.getStatus})
-	s.route("/healthz", methods{"GET": s.getHealth})
-	s.route("/readyz", methods{"GET": s.getReady})
+	s.route("/v1/items", methods{"POST": {Ingest, s.postItems}})
+	s.route(streamPath, methods{"POST": {Ingest, s.postStream}})
+	s.route("/v1/items/{id}", methods{"GET": {Read, s.getItem}})
+	s.route("/v1/items/{id}/body", methods{"GET": {Operate, s.getBody}})
+	s.route("/v1/sinks", methods{"GET": {Read, s.getSinks}})
+	s.route("/v1/sinks/{sink}", methods{"GET": {Read, s.getSink}})
+	s.route("/v1/sinks/{sink}/pause", methods{"POST": {Operate, s.operate(s.q.Pause)}})
+	s.route("/v1/sinks/{sink}/resume", methods{"POST": {Operate, s.operate(s.q.Resume)}})
+	s.route("/v1/dead", methods{"GET": {Operate, s.getDead}})
+	s.route("/v1/dead/{sink}/{id}", methods{"GET": {Operate, s.getDeadLetter}, "DELETE": {Operate, s.deleteDeadLetter}})
+	s.route("/v1/dead/requeue", methods{"POST": {Operate, s.filtered(s.q.Requeue)}})
+	s.route("/v1/dead/purge", methods{"POST": {Operate, s.filtered(s.q.Purge)}})
+	s.route("/v1/status", methods{"GET": {Read, s.getStatus}})
+	s.route("/healthz", methods{"GET": {open, s.getHealth}})
+	s.route("/readyz", methods{"GET": {open, s.getReady}})
 	if s.o.Gatherer != nil {
-		s.route("/metrics", methods{"GET": promhttp.HandlerFor(s.o.Gatherer, promhttp.HandlerOpts{EnableOpenMetrics: true}).ServeHTTP})
+		s.route("/metrics", methods{"GET": {Read, promhttp.HandlerFor(s.o.Gatherer, promhttp.HandlerOpts{EnableOpenMetrics: true}).ServeHTTP}})
 	}
 }
 
-// route serves a path by method; HEAD is what GET answers without its body. A path without methods does not exist.
+// route serves a path by method; HEAD is what GET answers without its body. A path without methods does not exist. Who
+// has no token at all does not learn what does.
 func (s *Server) route(at string, by methods) {
 	allow := slices.Sorted(maps.Keys(by))
-	if by["GET"] != nil {
-		by["HEAD"] = by["GET"]
+	if get, ok := by["GET"]; ok {
+		by["HEAD"] = get
 		allow = append(allow, "HEAD")
 	}
 	s.mux.HandleFunc(at, func(w http.ResponseWriter, r *http.Request) {
-		h := by[r.Method]
+		e, known := by[r.Method]
+		if !known {
+			e.scope = Ingest
+		}
+		r, err := s.admit(r, e.scope)
 		switch {
-		case h != nil:
-			h(w, r)
+		case err != nil:
+			s.keepOut(w, r, err)
+		case known:
+			e.serve(w, r)
 		case by == nil:
 			s.refuse(w, &Problem{Code: NotFound, Detail: "there is nothing at " + r.URL.Path})
 		default:

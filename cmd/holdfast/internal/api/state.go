@@ -16,7 +16,7 @@ import (
 type itemState struct {
 	ID          uuid.UUID         `json:"id"`
 	Accepted    string            `json:"accepted"`
-	State       string            `json:"state"` // pending, complete
+	State       string            `json:"state"`
 	Size        int               `json:"size"`
 	Type        string            `json:"type,omitempty"`
 	Source      string            `json:"source,omitempty"`
@@ -25,6 +25,12 @@ type itemState struct {
 	Attrs       map[string]string `json:"attrs"`
 	Sinks       []progress        `json:"sinks"`
 }
+
+// The states of an item. To one who waits, complete means that no sink is sent it again, not even after a power cut.
+const (
+	statePending  = "pending"
+	stateComplete = "complete"
+)
 
 type progress struct {
 	Sink        string `json:"sink"`
@@ -36,12 +42,12 @@ type progress struct {
 
 func newItemState(st queue.ItemState) itemState {
 	out := itemState{
-		ID: st.ID, Accepted: when(st.Accepted), State: "pending", Size: st.Size, Key: st.Key,
+		ID: st.ID, Accepted: when(st.Accepted), State: statePending, Size: st.Size, Key: st.Key,
 		Type: st.Attrs.Get("type"), Source: st.Attrs.Get("source"), ContentType: st.Attrs.Get("content-type"),
 		Attrs: ownAttrs(st.Attrs.All()), Sinks: []progress{},
 	}
 	if st.Complete {
-		out.State = "complete"
+		out.State = stateComplete
 	}
 	for _, p := range st.Sinks {
 		out.Sinks = append(out.Sinks, progress{p.Sink, p.State, attempts(p), when(p.Next), p.LastError})
@@ -82,12 +88,14 @@ func (s *Server) stateOf(r *queue.Receipt) (itemState, error) {
 func (s *Server) answerStates(w http.ResponseWriter, r *http.Request, d head, accepted Accepted) {
 	ctx, cancel := s.untilStop(r.Context())
 	defer cancel()
+	status := http.StatusOK
 	if accepted.Join != nil {
 		ctx, stop := context.WithTimeout(ctx, d.wait)
 		defer stop()
-		_ = accepted.Join.Wait(ctx) // the states tell
+		if accepted.Join.Wait(ctx) != nil { // a state alone may be ahead of the disk
+			status = http.StatusAccepted
+		}
 	}
-	status := http.StatusOK
 	states := make([]itemState, len(accepted.Receipts))
 	for i := range accepted.Receipts {
 		st, err := s.stateOf(&accepted.Receipts[i])
@@ -95,31 +103,19 @@ func (s *Server) answerStates(w http.ResponseWriter, r *http.Request, d head, ac
 			s.refuse(w, err)
 			return
 		}
-		if states[i] = st; st.State != "complete" {
+		if states[i] = st; st.State != stateComplete {
 			status = http.StatusAccepted
 		}
 	}
 	w.Header().Set("Preference-Applied", "wait="+d.waitSeconds())
-	if d.format == single {
+	if !d.format.several() {
+		if status == http.StatusAccepted {
+			states[0].State = statePending
+		}
 		s.answerJSON(w, status, states[0])
 		return
 	}
 	s.answerJSON(w, status, map[string]any{"items": states})
-}
-
-// getItem shows an item's state.
-func (s *Server) getItem(w http.ResponseWriter, r *http.Request) {
-	id, err := pathID(r)
-	if err != nil {
-		s.refuse(w, err)
-		return
-	}
-	st, err := s.q.State(id)
-	if err != nil {
-		s.refuse(w, err)
-		return
-	}
-	s.answerJSON(w, http.StatusOK, newItemState(st))
 }
 
 // getBody sends an item's bytes, as a download that no browser looks into.

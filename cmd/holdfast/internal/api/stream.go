@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"net/http"
@@ -36,11 +37,13 @@ type stream struct {
 	rc     *http.ResponseController
 	w      http.ResponseWriter
 
-	lines   *ndjson.Reader // the reader's
-	whole   bool           // the reader's: it has read the body to its end
-	answers chan answer    // the reader closes it
-	bytes   atomic.Int64   // of the bodies under way
-	freed   chan struct{}  // holds one message when bytes has sunk
+	scope   string    // owns the idempotency keys
+	expand  *expander // the reader's, as what follows; nil: the body comes as it is
+	lines   *ndjson.Reader
+	whole   bool          // the reader's: it has read the body to its end
+	answers chan answer   // the reader closes it
+	bytes   atomic.Int64  // of the bodies under way
+	freed   chan struct{} // holds one message when bytes has sunk
 
 	enc       encoder         // the writer's, as what follows
 	ended     context.Context // has ended: to ask a Pending or a Join whether it is ready
@@ -67,7 +70,10 @@ func (s *Server) postStream(w http.ResponseWriter, r *http.Request) {
 		err = d.perLine()
 	}
 	if err == nil {
-		err = s.expected(r, r.ContentLength, "")
+		err = d.ack(r)
+	}
+	if err == nil {
+		err = s.expected(r, identity, r.ContentLength, "")
 	}
 	if err != nil {
 		p := s.problem(err)
@@ -81,17 +87,26 @@ func (s *Server) postStream(w http.ResponseWriter, r *http.Request) {
 	end()
 	st := &stream{
 		s: s, head: d, ctx: ctx, cancel: cancel, w: w, rc: http.NewResponseController(w),
-		answers: make(chan answer, streamLines), freed: make(chan struct{}, 1), ended: ended,
+		scope: keyScope(r.Context()), answers: make(chan answer, streamLines), freed: make(chan struct{}, 1), ended: ended,
 	}
-	st.lines = ndjson.NewReader(bodyOf{st, r.Body}, s.lineLimit(&d))
+	body := io.Reader(bodyOf{st, r.Body})
+	if d.encoding != identity {
+		st.expand = newExpander(d.encoding, body)
+		defer st.expand.Close()
+		body = st.expand
+	}
+	st.lines = ndjson.NewReader(body, s.lineLimit(&d))
 	st.run(r)
 }
 
 // perLine makes the head one of a stream, whose lines are items whatever the body is called; but it must not be called
 // something that is one item.
 func (d *head) perLine() error {
-	if d.format != single {
+	switch d.format {
+	case lines, envelopes:
 		return nil
+	case event, structured, batch:
+		return located(Unsupported, 0, "Content-Type", "a stream takes no CloudEvents: send them to /v1/items")
 	}
 	if media, _, _ := strings.Cut(d.contentType, ";"); d.contentType != "application/octet-stream" && !strings.EqualFold(strings.TrimSpace(media), "text/plain") {
 		return located(Unsupported, 0, "Content-Type", quote(d.contentType)+" has no lines: send application/x-ndjson or application/vnd.holdfast.items+ndjson")
@@ -100,6 +115,23 @@ func (d *head) perLine() error {
 		return invalid(0, "Idempotency-Key", "it names one item, and a stream has several: use envelopes with an idempotency_key each")
 	}
 	d.format = lines
+	return nil
+}
+
+// ack reads ?ack=: "delivered" asks for the join of each line, for as long as Prefer: wait says, else for as long as it
+// may; "durable" asks for none.
+func (d *head) ack(r *http.Request) error {
+	query, err := onlyParams(r, "ack")
+	switch ack := query.Get("ack"); {
+	case err != nil || !query.Has("ack"):
+		return err
+	case ack == "delivered":
+		d.wait = cmp.Or(d.wait, maxWait*time.Second)
+	case ack == "durable":
+		d.wait = 0
+	default:
+		return invalid(0, "ack", "it is durable or delivered")
+	}
 	return nil
 }
 
@@ -124,15 +156,20 @@ func (st *stream) run(r *http.Request) {
 	st.w.WriteHeader(http.StatusOK)
 	st.unflushed = true
 	st.flush()
-	defer context.AfterFunc(st.ctx, func() {
+	woken := make(chan struct{})
+	unwatch := context.AfterFunc(st.ctx, func() {
+		defer close(woken)
 		_ = st.rc.SetReadDeadline(time.Unix(1, 0))
 		within(lastWords, st.rc.SetWriteDeadline)
-	})()
+	})
 	var reader sync.WaitGroup
 	reader.Go(st.read)
 	st.write()
-	st.cancel()
 	reader.Wait()
+	if !unwatch() {
+		<-woken
+	}
+	st.cancel()
 	// net/http still sends the end of the answers, and reads what the client sends for a moment.
 	within(lastWords, st.rc.SetWriteDeadline)
 	within(time.Second, st.rc.SetReadDeadline)

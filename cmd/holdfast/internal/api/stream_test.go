@@ -203,8 +203,13 @@ func TestStreamIsRefusedBeforeItsHead(t *testing.T) {
 	ts, _ := serve(t, &fakeQueue{}, Options{})
 	for name, h := range map[string][]string{
 		"415 one item":    {"Content-Type", "application/json"},
-		"415 gzip":        {"Content-Encoding", "gzip"},
+		"415 brotli":      {"Content-Encoding", "br"},
+		"415 gzip twice":  {"Content-Encoding", "gzip, gzip"},
 		"415 cloudevents": {"Content-Type", "application/cloudevents-batch+json"},
+		"415 one event":   {"Content-Type", "application/cloudevents+json"},
+		"415 avro":        {"Content-Type", "application/cloudevents+avro"},
+		"415 headers":     append([]string{"Content-Type", ndjsonType}, ceHeaders...),
+		"400 ttl":         {"Holdfast-TTL", "7"},
 		"400 key":         {"Idempotency-Key", "k"},
 		"400 ndjson key":  {"Idempotency-Key", "k", "Content-Type", ndjsonType},
 		"400 header":      {"Holdfast-What", "k"},
@@ -499,6 +504,22 @@ func TestStreamThatBringsNothingEnds(t *testing.T) {
 	half.want(1, "")
 	half.want(2, "timeout")
 	half.wantEnd()
+}
+
+func TestConnectionServesOnAfterAStream(t *testing.T) {
+	q := &fakeQueue{}
+	ts, _ := serve(t, q, Options{})
+	for i := range 100 {
+		if a := call(t, ts, "POST", "/v1/stream", "x\n"); !strings.HasPrefix(a.body, `{"line":1,"receipt":`) {
+			t.Fatalf("stream %d: %d %s", i, a.StatusCode, a.body)
+		}
+		if a := call(t, ts, "POST", "/v1/items", "x", "Prefer", "wait=1"); a.StatusCode != 200 {
+			t.Fatalf("after stream %d: %d %s", i, a.StatusCode, a.body)
+		}
+	}
+	if got := q.stored(); len(got) != 200 {
+		t.Errorf("%d stored", len(got))
+	}
 }
 
 func BenchmarkStream(b *testing.B) {

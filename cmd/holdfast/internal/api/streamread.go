@@ -32,7 +32,7 @@ func (st *stream) read() {
 		if err != nil {
 			a.err = err
 		} else {
-			a.request = queue.Request{Scope: scope, Source: sourceStream, Items: []queue.Item{it}, Join: st.head.wait > 0}
+			a.request = queue.Request{Scope: st.scope, Source: sourceStream, Items: []queue.Item{it}, Join: st.head.wait > 0}
 			a.pending, a.err = st.submit(a.request)
 		}
 		if !st.send(a) {
@@ -99,11 +99,16 @@ func (a *answer) size() (n int64) {
 	return n
 }
 
-// end sends the last answer, if a line was begun that is not accepted any more, for a reason that the client can hear of.
+// end sends the last answer, if a line was begun that is not accepted any more, or can't be made out, for a reason that
+// the client can hear of.
 func (st *stream) end(err error) {
 	if long, ok := errors.AsType[*ndjson.TooLongError](err); ok {
 		detail := fmt.Sprintf("a line may have %d bytes; this one and what follows are not stored", long.Limit)
 		st.answers <- answer{line: long.Line, err: located(TooLarge, 0, "", detail)}
+		return
+	}
+	if corrupt, ok := errors.AsType[*corruptError](err); ok {
+		st.answers <- answer{line: st.lines.Line() + 1, err: corrupt.problem()}
 		return
 	}
 	if errors.Is(err, io.EOF) || !st.lines.Begun() {

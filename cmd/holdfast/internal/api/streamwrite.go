@@ -66,7 +66,7 @@ func (st *stream) answer(a answer) {
 	st.out = strconv.AppendInt(st.out, int64(a.line), 10)
 	switch {
 	case err != nil:
-		p := st.s.problem(locate(err, nil))
+		p := st.s.problem(locate(err, items{}))
 		st.s.metrics.reject(sourceStream, p)
 		st.out = append(append(st.out, `,"problem":`...), encode(p)...)
 	case accepted.Join != nil:
@@ -108,13 +108,18 @@ func (st *stream) settled(p Pending) (Accepted, error) {
 // is then. The time counts from when the line was submitted: lines in front do not add theirs.
 func (st *stream) joined(a answer, accepted Accepted) (itemState, error) {
 	defer accepted.Join.Close()
-	if accepted.Join.Wait(st.ended) != nil {
+	err := accepted.Join.Wait(st.ended)
+	if err != nil {
 		st.flush()
 		ctx, cancel := context.WithDeadline(st.ctx, a.until)
-		_ = accepted.Join.Wait(ctx) // the state tells
+		err = accepted.Join.Wait(ctx)
 		cancel()
 	}
-	return st.s.stateOf(&accepted.Receipts[0])
+	state, failed := st.s.stateOf(&accepted.Receipts[0])
+	if err != nil {
+		state.State = statePending // it may be ahead of the disk
+	}
+	return state, failed
 }
 
 // discard ends the wait for a line that nobody wants to hear of. What was submitted is stored all the same.
