@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,9 +12,11 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/oklog/run"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
@@ -33,7 +36,7 @@ const systemConfig = "/etc/holdfast/holdfast.yaml"
 
 type serveFlags struct {
 	config, listen, data string
-	stdin                bool
+	stdin, insecure      bool
 }
 
 func serveCommand(streams cli.Streams) *cobra.Command {
@@ -49,6 +52,7 @@ func serveCommand(streams cli.Streams) *cobra.Command {
 	c.Flags().StringVar(&f.config, "config", "", "configuration `FILE` (HOLDFAST_CONFIG; default "+systemConfig+" if it is there)")
 	c.Flags().StringVar(&f.listen, "listen", "", "listen on `HOST:PORT` in place of the configured address")
 	c.Flags().StringVar(&f.data, "data", "", "keep data in `DIR` in place of the configured directory")
+	c.Flags().BoolVar(&f.insecure, "insecure-no-auth", false, "listen on an address that is not loopback without any token")
 	c.Flags().BoolVar(&f.stdin, "stdin", false, "take each line of standard input as an item; at its end deliver everything and exit")
 	return c
 }
@@ -61,13 +65,13 @@ func (f serveFlags) load() (*config.Config, error) {
 			path = systemConfig
 		}
 	}
-	cfg, err := loadConfig(path)
+	cfg, err := loadConfig(path, f.insecure)
 	if err != nil {
 		return nil, err
 	}
 	cfg.Data.Dir = cmp.Or(f.data, cfg.Data.Dir)
 	if cfg.Server.Listen = cmp.Or(f.listen, cfg.Server.Listen); f.listen != "" {
-		if err := config.CheckListen(f.listen); err != nil {
+		if err := cfg.Server.MayListen(f.listen, f.insecure); err != nil {
 			return nil, &cli.ExitError{Code: cli.ExitConfig, Err: fmt.Errorf("--listen: %w", err)}
 		}
 	}
@@ -106,6 +110,7 @@ type service struct {
 	sinks    []sinks.Sink
 	lanes    *dispatcher.Dispatcher
 	listener net.Listener
+	url      string
 	http     *http.Server
 }
 
@@ -114,12 +119,12 @@ func (s *service) open() (err error) {
 		return err
 	}
 	limit := budget(s.cfg, freeBytes(s.cfg.Data.Dir))
-	if s.sinks, err = buildSinks(s.cfg, s.streams.Out); err != nil {
-		return &cli.ExitError{Code: cli.ExitConfig, Err: err}
-	}
-	s.store, s.report, err = recovery.Open(s.cfg.Data.Dir, recovery.Options{Store: storeOptions(limit), Log: s.log})
+	s.store, s.report, err = recovery.Open(s.cfg.Data.Dir, recovery.Options{Store: storeOptions(s.cfg, limit), Log: s.log})
 	if err != nil {
 		return err
+	}
+	if s.sinks, err = buildSinks(s.cfg, s.streams.Out, "/holdfast/"+uuid.UUID(s.store.UUID()).String()); err != nil {
+		return &cli.ExitError{Code: cli.ExitConfig, Err: err}
 	}
 	s.registry = newRegistry(s.report)
 	o := queueOptions(s.cfg, limit)
@@ -151,8 +156,19 @@ func (s *service) openLanes() (err error) {
 }
 
 func (s *service) openHTTP() (err error) {
-	if s.listener, err = net.Listen("tcp", s.cfg.Server.Listen); err != nil {
+	if s.listener, err = api.Listen(s.cfg.Server.Listen); err != nil {
 		return err
+	}
+	s.url = "http://" + s.listener.Addr().String()
+	if t := s.cfg.Server.TLS; t != nil {
+		c, err := api.TLSConfig(t.Cert, t.Key, t.ClientCA)
+		if err != nil {
+			return &cli.ExitError{Code: cli.ExitConfig, Err: fmt.Errorf("server.tls: %w", err)}
+		}
+		s.listener, s.url = tls.NewListener(s.listener, c), "https://"+s.listener.Addr().String()
+	}
+	if s.listener.Addr().Network() == "unix" {
+		s.url = s.cfg.Server.Listen
 	}
 	types := map[string]string{}
 	for _, c := range s.cfg.Sinks {
@@ -163,6 +179,7 @@ func (s *service) openHTTP() (err error) {
 		MaxRequestBytes: s.cfg.Server.MaxRequestBytes,
 		BlockTimeout:    literal(s.cfg.Server.BlockTimeout, -1),
 		AcceptTimeout:   s.cfg.Server.AcceptTimeout,
+		Tokens:          tokens(s.cfg.Server.Auth),
 		Hosts:           s.cfg.Server.Hosts,
 		Version:         cli.Version(),
 		DataDir:         s.store.Path(),
@@ -266,9 +283,17 @@ func exitOnSecondSignal() {
 
 // greet tells a person at a terminal the three things they need.
 func (s *service) greet() {
-	fmt.Fprintf(s.streams.Err, "holdfast listens on http://%s, status at /v1/status\n", s.listener.Addr())
+	fmt.Fprintf(s.streams.Err, "holdfast listens on %s, status at /v1/status\n", s.url)
 	fmt.Fprintf(s.streams.Err, "data is in %s\n", s.store.Path())
-	fmt.Fprintf(s.streams.Err, "try: curl -d 'hello' http://%s/v1/items\n", s.listener.Addr())
+	fmt.Fprintf(s.streams.Err, "try: %s\n", s.curl())
+}
+
+// curl is a command that hands over a first item.
+func (s *service) curl() string {
+	if path, unix := strings.CutPrefix(s.url, "unix://"); unix {
+		return "curl --unix-socket " + path + " -d hello http://localhost/v1/items"
+	}
+	return "curl -d 'hello' " + s.url + "/v1/items"
 }
 
 // close gives back what open took, the store last.

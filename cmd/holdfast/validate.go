@@ -29,11 +29,11 @@ func validateCommand(streams cli.Streams) *cobra.Command {
 		Short: "Check a configuration file without touching anything it names",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			cfg, err := loadConfig(args[0])
+			cfg, err := loadConfig(args[0], false)
 			if err != nil {
 				return err
 			}
-			sinks, err := buildSinks(cfg, io.Discard)
+			sinks, err := buildSinks(cfg, io.Discard, "")
 			if err != nil {
 				return &cli.ExitError{Code: cli.ExitConfig, Err: fmt.Errorf("%s: %w", args[0], err)}
 			}
@@ -56,12 +56,14 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// loadConfig reads a file, or (empty) the defaults. Its errors have an exit code.
-func loadConfig(path string) (cfg *config.Config, err error) {
+// loadConfig reads a file, or (empty) the defaults. insecure lets it listen to anybody without a token. Its errors have
+// an exit code.
+func loadConfig(path string, insecure bool) (cfg *config.Config, err error) {
+	env := config.Env{InsecureNoAuth: insecure}
 	if path == "" {
-		cfg, err = config.Default(config.Env{})
+		cfg, err = config.Default(env)
 	} else {
-		cfg, err = config.Load(path, config.Env{})
+		cfg, err = config.Load(path, env)
 	}
 	switch {
 	case err == nil:

@@ -15,6 +15,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -54,12 +55,13 @@ func (s Streams) withDefaults() Streams {
 // app is what the commands share: the streams and the global flags.
 type app struct {
 	Streams
-	server  string
-	output  string
-	quiet   bool
-	yes     bool
-	noColor bool
-	timeout time.Duration
+	server    string
+	tokenFile string
+	output    string
+	quiet     bool
+	yes       bool
+	noColor   bool
+	timeout   time.Duration
 }
 
 // Root builds the command tree with the extra commands beside its own. It
@@ -116,6 +118,7 @@ func build(streams Streams, extra []*cobra.Command) (*cobra.Command, *app) {
 func (a *app) globalFlags(root *cobra.Command) {
 	f := root.PersistentFlags()
 	f.StringVar(&a.server, "server", "", "server to talk to, a `URL` or unix://PATH (HOLDFAST_SERVER; default "+DefaultServer+")")
+	f.StringVar(&a.tokenFile, "token-file", "", "`FILE` with the token that the server asks for (HOLDFAST_TOKEN)")
 	f.StringVarP(&a.output, "output", "o", "table", "table or json")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "no notices and no progress on standard error")
 	f.DurationVar(&a.timeout, "timeout", 30*time.Second, "how long to wait for an answer")
@@ -143,11 +146,27 @@ func (a *app) connect() (*client.Client, error) {
 	if server == "" {
 		server = DefaultServer
 	}
-	c, err := client.New(server, client.Options{Timeout: a.timeout})
+	token, err := a.token()
+	if err != nil {
+		return nil, err
+	}
+	c, err := client.New(server, client.Options{Timeout: a.timeout, Token: token})
 	if err != nil {
 		return nil, usagef("%s: %v", from, err)
 	}
 	return c, nil
+}
+
+// token is what the server knows the caller by: the content of --token-file, else HOLDFAST_TOKEN; empty: nothing.
+func (a *app) token() (string, error) {
+	if a.tokenFile == "" {
+		return a.Env("HOLDFAST_TOKEN"), nil
+	}
+	b, err := os.ReadFile(a.tokenFile)
+	if err != nil {
+		return "", &ExitError{Code: ExitIO, Err: err}
+	}
+	return strings.TrimSpace(string(b)), nil
 }
 
 // onServer makes a command's RunE of a function that needs a server.

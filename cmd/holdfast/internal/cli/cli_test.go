@@ -254,8 +254,6 @@ func TestEachFailureHasItsExitCodeAndSaysWhatNext(t *testing.T) {
 		{"status --colour", 2, "holdfast: status: unknown flag: --colour\n  see holdfast status --help"},
 		{"--colour", 2, "holdfast: unknown flag: --colour\n  see holdfast --help"},
 		{"dead ls --colour", 2, "holdfast: dead ls: unknown flag: --colour"},
-		{"put --ttl 5s", 2, "unknown flag: --ttl"},
-		{"put --not-before x", 2, "unknown flag: --not-before"},
 		{"dead ls --limit -1", 2, "--limit"},
 		{"dead purge", 2, "which dead letters?"},
 		{"dead purge --all --sink crm", 2, "--all"},

@@ -57,6 +57,8 @@ func (a *app) putCommand() *cobra.Command {
 	f.StringVar(&p.meta.Key, "key", "", "the items' `KEY`: what orders them for a sink with order: key")
 	f.StringArrayVar(&p.attrs, "attr", nil, "an attribute, `name=value`; repeat for more")
 	f.StringVar(&p.meta.Type, "type", "", "the items' `TYPE`, as in door.open")
+	f.StringVar(&p.meta.TTL, "ttl", "", "drop what is not delivered after this `DURATION` (90s, 7d)")
+	f.StringVar(&p.meta.NotBefore, "not-before", "", "deliver at this `TIME` (RFC 3339) or later")
 	f.StringVar(&p.meta.Source, "source", "", "the items' `SOURCE`")
 	f.StringVar(&p.key, "idempotency-key", "", "make sending again safe (`K`: line N has K-N)")
 	f.DurationVar(&p.wait, "wait", 0, "wait this long for every sink to be done (at most 300s)")

@@ -36,6 +36,8 @@ type Options struct {
 	// Timeout bounds one request from dialing to the last byte of a JSON
 	// answer, and of a stream the time until its head. Default 30s.
 	Timeout time.Duration
+	// Token is sent as a bearer token with every request; empty: none is.
+	Token string
 }
 
 func (o Options) withDefaults() Options {
@@ -75,11 +77,25 @@ func New(server string, opts Options) (*Client, error) {
 		}
 	}
 	h := &http.Client{
-		Transport: transport,
+		Transport: bearer{transport, opts.Token},
 		// A redirect would repeat an accept elsewhere; the user shall name the right address.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return &Client{server: server, base: base, http: h, opts: opts.withDefaults()}, nil
+}
+
+// bearer adds a token to requests.
+type bearer struct {
+	*http.Transport
+	token string
+}
+
+func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	if b.token != "" {
+		r = r.Clone(r.Context())
+		r.Header.Set("Authorization", "Bearer "+b.token)
+	}
+	return b.Transport.RoundTrip(r)
 }
 
 func parseServer(server string) (base *url.URL, socket string, err error) {

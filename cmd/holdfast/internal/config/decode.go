@@ -131,9 +131,12 @@ func start(n ast.Node) *token.Token {
 	return n.GetToken()
 }
 
-// mapping decodes a mapping by a table of its keys. A key that the table lacks is a problem.
-func (d *decoder) mapping(v value, fs fields) {
+// mapping decodes a mapping by a table of its keys. A key that the table lacks is a problem. It returns whether there is
+// a mapping at all, so that nobody misses a key in what is none.
+func (d *decoder) mapping(v value, fs fields) bool {
 	d.apply(v, d.entries(v), fs)
+	_, ok := v.node.(ast.MapNode)
+	return ok
 }
 
 func (d *decoder) apply(v value, entries []entry, fs fields) {
@@ -204,6 +207,12 @@ func (d *decoder) elements(v value) []value {
 		out = append(out, value{path, n, nil})
 	}
 	return out
+}
+
+// isList tells whether a value may be taken by elements.
+func (d *decoder) isList(v value) bool {
+	_, ok := v.node.(*ast.SequenceNode)
+	return ok
 }
 
 // instead says what a node is where it should be something else.

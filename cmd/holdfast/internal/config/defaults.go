@@ -20,6 +20,7 @@ func defaults() *Config {
 			MinFree:   256 * mib,
 			MarkDelay: time.Second,
 			MarkEvery: 65_536,
+			Compress:  CompressNone,
 			Dedupe:    Dedupe{Window: 24 * time.Hour, MaxKeys: 100_000},
 		},
 		Server: Server{
@@ -39,6 +40,9 @@ func defaults() *Config {
 	}
 }
 
+// newBatch is a batch before its keys are read: naming one of them asks for batches.
+func newBatch() Batch { return Batch{Items: 64, Bytes: mib} }
+
 // newSink is a sink before its own keys are read.
 func newSink(name string, d Delivery) Sink {
 	return Sink{
@@ -48,6 +52,7 @@ func newSink(name string, d Delivery) Sink {
 		Concurrency: 1,
 		Delivery:    d,
 		Bounds:      Bounds{OnFull: Block},
+		Dead:        Dead{MaxBytes: 64 * mib, OnFull: DeadHold},
 		Format:      Raw,
 	}
 }

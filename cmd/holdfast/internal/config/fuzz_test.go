@@ -10,6 +10,9 @@ import (
 	"unicode/utf8"
 
 	"holdfast/cmd/holdfast/internal/config"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // FuzzParse holds what every text must give: a configuration with a place to keep items, or problems inside the file.
@@ -46,14 +49,19 @@ func FuzzParse(f *testing.F) {
 
 func checkUsable(t *testing.T, cfg *config.Config) {
 	t.Helper()
-	if cfg.Data.Dir == "" || config.CheckListen(cfg.Server.Listen) != nil || cfg.Data.MarkEvery < 1 {
+	if cfg.Data.Dir == "" || cfg.Server.MayListen(cfg.Server.Listen, false) != nil || cfg.Data.MarkEvery < 1 {
 		t.Errorf("unusable: %+v", cfg)
 	}
 	for _, s := range cfg.Sinks {
 		if s.Type == "" || s.Concurrency < 1 || (s.Webhook != nil) != (s.Type == config.WebhookSink) ||
 			(s.File != nil) != (s.Type == config.FileSink) || s.Delivery.Timeout <= 0 ||
-			s.Delivery.Retry.Backoff > s.Delivery.Retry.MaxBackoff {
+			(s.Exec != nil) != (s.Type == config.ExecSink) || s.Delivery.Retry.Backoff > s.Delivery.Retry.MaxBackoff ||
+			(s.Delivery.RateLimit.PerSecond > 0) != (s.Delivery.RateLimit.Burst > 0) || s.Dead.MaxBytes < 1 {
 			t.Errorf("unusable sink: %+v", s)
+		}
+		again, err := config.ParseMatch(s.Delivery.Match.String())
+		if diff := cmp.Diff(s.Delivery.Match, again, cmpopts.EquateEmpty()); err != nil || diff != "" {
+			t.Errorf("a match is not what it was (%v):\n%s", err, diff)
 		}
 	}
 }

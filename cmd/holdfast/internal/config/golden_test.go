@@ -37,6 +37,9 @@ func testEnv() config.Env {
 		"big":          {Data: make([]byte, 64<<10+1), Mode: 0o600},
 		"folder/file":  {},
 		"etc/key.pem":  {Mode: 0o644},
+
+		"etc/closed.pem":   {Mode: 0o600},
+		"etc/writable.pem": {Mode: 0o666},
 	}
 	return config.Env{
 		LookupEnv: func(name string) (string, bool) { v, ok := vars[name]; return v, ok },

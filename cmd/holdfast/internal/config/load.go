@@ -26,6 +26,8 @@ const (
 type Env struct {
 	LookupEnv func(name string) (string, bool)   // nil: os.LookupEnv
 	Open      func(name string) (fs.File, error) // nil: os.Open; for the file itself, ${file:…}, ${cred:…} and tls.key
+
+	InsecureNoAuth bool // --insecure-no-auth: server.listen may be any address without tokens, with a warning
 }
 
 func (e Env) withDefaults() Env {

@@ -47,7 +47,7 @@ func TestNoWayOfPrintingShowsASecret(t *testing.T) {
 // one that the file holds.
 func TestNoErrorShowsASecret(t *testing.T) {
 	t.Parallel()
-	for _, file := range []string{"secrets", "broken", "unknown_keys", "values", "references"} {
+	for _, file := range []string{"secrets", "broken", "unknown_keys", "values", "references", "auth", "exec"} {
 		src, err := os.ReadFile("testdata/" + file + ".yaml")
 		if err != nil {
 			t.Fatal(err)

@@ -1,14 +1,7 @@
 package config
 
 import (
-	"errors"
 	"fmt"
-	"math"
-	"net"
-	"net/netip"
-	"strconv"
-	"strings"
-	"time"
 
 	"github.com/goccy/go-yaml/ast"
 )
@@ -22,7 +15,7 @@ func (d *decoder) root(v value, c *Config) {
 		"version":  d.text(&version, checkVersion),
 		"data":     func(v value) { d.data(v, &c.Data) },
 		"server":   func(v value) { d.server(v, &c.Server) },
-		"defaults": func(v value) { d.delivery(v, d.deliveryFields(&c.Defaults), &c.Defaults) },
+		"defaults": func(v value) { d.defaults(v, &c.Defaults) },
 		"sinks":    later(&sinks),
 		"log":      func(v value) { d.log(v, &c.Log) },
 	})
@@ -72,6 +65,10 @@ func (d *decoder) data(v value, c *Data) {
 		"commit_delay": d.duration(&c.CommitDelay, 0),
 		"mark_delay":   d.duration(&c.MarkDelay, 0),
 		"mark_every":   whole(d, &c.MarkEvery, 1, 1<<30),
+		"compress":     choice(d, &c.Compress, "a compression", CompressNone, CompressZstd),
+		"retain": func(v value) {
+			d.mapping(v, fields{"age": d.duration(&c.Retain.Age, 0), "bytes": d.size(&c.Retain.Bytes, 0)})
+		},
 		"dedupe": func(v value) {
 			d.mapping(v, fields{
 				"window":   d.duration(&c.Dedupe.Window, 0),
@@ -91,93 +88,6 @@ func (d *decoder) defaultDir(c *Data) {
 	}
 	dir, _ := expand(defaultDir, d.env.variable)
 	c.Dir = dir
-}
-
-func (d *decoder) server(v value, c *Server) {
-	d.mapping(v, fields{
-		"listen":            d.text(&c.Listen, complain(CheckListen)),
-		"hosts":             func(v value) { d.hosts(v, c) },
-		"max_item_bytes":    d.size(&c.MaxItemBytes, 1),
-		"max_request_bytes": d.size(&c.MaxRequestBytes, 1),
-		"shutdown_timeout":  d.duration(&c.ShutdownTimeout, 0),
-		"block_timeout":     d.duration(&c.BlockTimeout, 0),
-		"accept_timeout":    d.duration(&c.AcceptTimeout, time.Millisecond),
-	})
-}
-
-func (d *decoder) hosts(v value, c *Server) {
-	for _, e := range d.elements(v) {
-		host := ""
-		d.text(&host, func(h string) string {
-			if strings.ContainsAny(h, "/ @\t\n") {
-				return "is not a host name"
-			}
-			return ""
-		})(e)
-		c.Hosts = append(c.Hosts, strings.ToLower(host))
-	}
-}
-
-// CheckListen tells whether holdfast may listen there: host:port, where the host is localhost or a loopback address.
-// There is no authentication yet, so anything else would let the network in. The error is half a sentence that the
-// address begins. cmd/holdfast asks it about --listen, which does not pass through a file.
-func CheckListen(addr string) error {
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return errors.New("is not host:port, like " + DefaultListen)
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || port != strconv.FormatUint(n, 10) {
-		return errors.New("has no port from 0 to 65535")
-	}
-	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.Unmap().IsLoopback()) {
-		return fmt.Errorf("is not a loopback address: without authentication holdfast listens on loopback only, like %s",
-			DefaultListen)
-	}
-	return nil
-}
-
-func complain(check func(string) error) func(string) string {
-	return func(text string) string {
-		if err := check(text); err != nil {
-			return err.Error()
-		}
-		return ""
-	}
-}
-
-// deliveryFields are the keys that "defaults" and each sink have in common.
-func (d *decoder) deliveryFields(c *Delivery) fields {
-	return fields{
-		"timeout": d.duration(&c.Timeout, time.Millisecond),
-		"retry": func(v value) {
-			d.mapping(v, fields{
-				"max_retries": whole(d, &c.Retry.MaxRetries, Forever, math.MaxInt32),
-				"backoff":     d.duration(&c.Retry.Backoff, time.Millisecond),
-				"max_backoff": d.duration(&c.Retry.MaxBackoff, time.Millisecond),
-				"jitter":      d.share(&c.Retry.Jitter),
-			})
-		},
-		"breaker": func(v value) {
-			d.mapping(v, fields{
-				"failures":    whole(d, &c.Breaker.Failures, 1, math.MaxInt32),
-				"probe_every": d.duration(&c.Breaker.ProbeEvery, time.Millisecond),
-			})
-		},
-	}
-}
-
-func (d *decoder) delivery(v value, fs fields, c *Delivery) {
-	d.mapping(v, fs)
-	d.backoff(v.path, c)
-}
-
-// backoff looks at the two ends of the waits, one of which a sink may have from the defaults.
-func (d *decoder) backoff(path string, c *Delivery) {
-	_, own := d.at[path+".retry"]
-	if own && c.Retry.Backoff > c.Retry.MaxBackoff {
-		d.failAt(d.either(path+".retry.backoff", path+".retry.max_backoff"),
-			fmt.Sprintf("backoff %v is more than max_backoff %v", c.Retry.Backoff, c.Retry.MaxBackoff))
-	}
 }
 
 func (d *decoder) log(v value, c *Log) {

@@ -12,6 +12,8 @@ var (
 	secretKey = regexp.MustCompile(`(?i)[\w-]*(?:secret|token|authorization|passw|cookie|api[-_]?key|` +
 		`github|standard_webhooks)[\w-]*["']?\s*:\s*`)
 	secretAlone = regexp.MustCompile(`whsec_[A-Za-z0-9+/=_-]+|://([^/\s"'@]+)@`)
+	// listOfMappings tells by the keys inside what is to be hidden, as a mapping does.
+	listOfMappings = regexp.MustCompile(`^\[\s*\{`)
 	// reference is a value that only names its secret; a default inside it would be one.
 	reference = regexp.MustCompile(`^["'\[ ]*(?:[A-Za-z]+ )?\$\{[^}]*\}["'\] ]*(?:[,}#]|$)`)
 )
@@ -39,7 +41,7 @@ func sensitive(line int, text string) []span {
 // secretLength is how many bytes of the text after a telling key are to be hidden: too many rather than too few.
 func secretLength(rest string) int {
 	rest = strings.TrimRight(rest, " ")
-	if rest == "" || strings.ContainsRune("{#|>", rune(rest[0])) {
+	if rest == "" || strings.ContainsRune("{#|>", rune(rest[0])) || listOfMappings.MatchString(rest) {
 		return 0
 	}
 	switch end := closing(rest); {
@@ -85,5 +87,5 @@ func inlineSecret(raw string) bool {
 	return !strings.Contains(raw, "${") || strings.Contains(raw, ":-")
 }
 
-// sensitiveHeader tells whether a header's value is a secret by its name.
-func sensitiveHeader(name string) bool { return secretKey.MatchString(name + ":") }
+// sensitiveName tells whether the value of a header or a variable is a secret by its name.
+func sensitiveName(name string) bool { return secretKey.MatchString(name + ":") }

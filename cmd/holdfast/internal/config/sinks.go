@@ -30,6 +30,7 @@ func (d *decoder) sinks(v value, defaults Delivery) []Sink {
 		d.warnAt("sinks", "no sinks: every item is acknowledged at once and none is kept")
 	}
 	d.samePath(out)
+	d.formerNames(out)
 	return out
 }
 
@@ -40,7 +41,7 @@ func (d *decoder) sink(e entry, s Sink) Sink {
 		return s
 	}
 	i := slices.IndexFunc(entries, func(e entry) bool { return e.name == "type" })
-	decodeType := choice(d, &s.Type, "a sink type", Stdout, FileSink, WebhookSink)
+	decodeType := choice(d, &s.Type, "a sink type", Stdout, FileSink, WebhookSink, ExecSink)
 	switch {
 	case i >= 0 && d.given(entries[i].value):
 		before := len(d.found)
@@ -50,7 +51,7 @@ func (d *decoder) sink(e entry, s Sink) Sink {
 	default:
 		s.Type = ""
 		if i < 0 {
-			d.failAt(e.path, "type is missing: stdout, file or webhook")
+			d.failAt(e.path, "type is missing: stdout, file, webhook or exec")
 		}
 	}
 	if i >= 0 {
@@ -63,44 +64,59 @@ func (d *decoder) sink(e entry, s Sink) Sink {
 
 // sinkKeys decodes the other keys. Of a sink whose type is not known, it knows the keys of all types.
 func (d *decoder) sinkKeys(v value, entries []entry, s *Sink) {
-	file, webhook := &File{Fsync: FsyncAlways}, &Webhook{}
-	common, ofFile, ofWebhook := d.commonFields(s), d.fileFields(file), d.webhookFields(webhook)
+	file, webhook, exec := &File{Fsync: FsyncAlways}, &Webhook{}, &Exec{}
 	switch s.Type {
 	case FileSink:
 		s.File = file
-		entries = d.misplaced(entries, ofWebhook, "webhook", s.Type)
-		maps.Copy(common, ofFile)
 	case WebhookSink:
 		s.Webhook = webhook
-		entries = d.misplaced(entries, ofFile, "file", s.Type)
-		maps.Copy(common, ofWebhook)
-	case Stdout:
-		entries = d.misplaced(entries, ofFile, "file", s.Type)
-		entries = d.misplaced(entries, ofWebhook, "webhook", s.Type)
-	default:
-		maps.Copy(common, ofFile)
-		maps.Copy(common, ofWebhook)
+	case ExecSink:
+		s.Exec = exec
 	}
-	d.apply(v, entries, common)
+	known := d.commonFields(s)
+	own := map[SinkType]fields{FileSink: d.fileFields(file), WebhookSink: d.webhookFields(webhook), ExecSink: d.execFields(exec)}
+	for owner, fs := range own {
+		if s.Type == owner || s.Type == "" {
+			maps.Copy(known, fs)
+			continue
+		}
+		entries = d.misplaced(entries, fs, owner, s.Type)
+	}
+	d.apply(v, entries, known)
 }
 
 // misplaced reports the keys that belong to another type of sink and returns the rest.
-func (d *decoder) misplaced(entries []entry, other fields, owner string, mine SinkType) []entry {
+func (d *decoder) misplaced(entries []entry, other fields, owner, mine SinkType) []entry {
 	return slices.DeleteFunc(entries, func(e entry) bool {
 		_, theirs := other[e.name]
 		if theirs {
-			d.fail(e.path, e.key, fmt.Sprintf("belongs to a %s sink, this one is a %s sink", owner, mine))
+			d.fail(e.path, e.key, fmt.Sprintf("belongs to %s, this one is %s", owner.noun(), mine.noun()))
 		}
 		return theirs
 	})
 }
 
+func (t SinkType) noun() string {
+	if t == ExecSink {
+		return "an exec sink"
+	}
+	return "a " + string(t) + " sink"
+}
+
 func (d *decoder) commonFields(s *Sink) fields {
 	fs := d.deliveryFields(&s.Delivery)
-	fs["order"] = choice(d, &s.Order, "an order", OrderStrict, OrderNone)
+	fs["order"] = choice(d, &s.Order, "an order", OrderStrict, OrderKey, OrderNone)
 	fs["concurrency"] = whole(d, &s.Concurrency, 1, 1024)
 	fs["bounds"] = func(v value) { d.bounds(v, &s.Bounds) }
-	fs["format"] = choice(d, &s.Format, "a format", Raw, JSON)
+	fs["dead"] = func(v value) {
+		d.mapping(v, fields{
+			"max_age":   d.duration(&s.Dead.MaxAge, 0),
+			"max_bytes": d.size(&s.Dead.MaxBytes, 1),
+			"on_full":   choice(d, &s.Dead.OnFull, "what full dead letters do", DeadHold, DeadDropOldest),
+		})
+	}
+	fs["format"] = choice(d, &s.Format, "a format", Raw, JSON, CloudEvents, CloudEventsBinary)
+	fs["was"] = func(v value) { d.was(v, s) }
 	return fs
 }
 
@@ -115,7 +131,7 @@ func (d *decoder) bounds(v value, b *Bounds) {
 	d.mapping(v, fields{
 		"items":   optional(&b.Items, func(n *int64) func(value) { return whole(d, n, 0, math.MaxInt64) }),
 		"bytes":   optional(&b.Bytes, func(n *int64) func(value) { return d.size(n, 0) }),
-		"on_full": choice(d, &b.OnFull, "a way to be full", Block, DropNewest),
+		"on_full": choice(d, &b.OnFull, "a way to be full", Block, DropNewest, DropOldest, DeadLetter),
 	})
 }
 
@@ -139,15 +155,21 @@ func (d *decoder) fileFields(f *File) fields {
 // checkSink looks at what must be there, and at the keys that only together make sense.
 func (d *decoder) checkSink(path string, s *Sink) {
 	if s.Order == OrderStrict && s.Concurrency > 1 {
-		d.failAt(path+".concurrency", "more than 1 at a time cannot keep the order: order is strict here (none permits it)")
+		d.failAt(path+".concurrency", "more than 1 at a time cannot keep the order: order is strict here (key and none permit it)")
 	}
 	d.backoff(path, &s.Delivery)
+	d.checkBatch(path, s)
+	if s.Format == CloudEventsBinary && s.Type != WebhookSink && s.Type != "" {
+		d.failAt(path+".format", "cloudevents_binary needs headers, which only a webhook has: cloudevents has all in its text")
+	}
 	switch s.Type {
 	case FileSink:
 		d.needs(path, "path", "the file to append to")
 	case WebhookSink:
 		d.needs(path, "url", "where to send items")
 		d.checkTLS(path+".tls", s.Webhook)
+	case ExecSink:
+		d.needs(path, "command", "the program to run and its arguments")
 	}
 }
 
@@ -171,5 +193,37 @@ func (d *decoder) samePath(sinks []Sink) {
 			continue
 		}
 		first[path] = s.Name
+	}
+}
+
+// formerNames reports an old name that is also one of today's, or that two sinks want: its queue has one heir.
+func (d *decoder) formerNames(sinks []Sink) {
+	heirs := map[string]string{}
+	for _, s := range sinks {
+		for i, name := range s.Was {
+			path := fmt.Sprintf("sinks.%s.was[%d]", s.Name, i)
+			_, configured := d.at["sinks."+name]
+			heir, taken := heirs[name]
+			switch {
+			case name == "":
+			case name == s.Name:
+				d.failAt(path, "is the name that the sink has")
+			case configured:
+				d.failAt(path, fmt.Sprintf("sinks.%s is configured itself: it keeps its queue", name))
+			case taken && heir == s.Name:
+				d.failAt(path, fmt.Sprintf("%q is given twice", name))
+			case taken:
+				d.failAt(path, fmt.Sprintf("sinks.%s takes over the queue of %q already", heir, name))
+			}
+			heirs[name] = s.Name
+		}
+	}
+}
+
+func (d *decoder) was(v value, s *Sink) {
+	for _, e := range d.elements(v) {
+		name := ""
+		d.text(&name, checkName)(e)
+		s.Was = append(s.Was, name)
 	}
 }

@@ -67,8 +67,8 @@ func (s *source) redact(line, col int) ([]rune, int) {
 	out, caret, next := make([]rune, 0, len(in)), at, 0
 	for _, h := range hide {
 		from, to := max(h.from-1, next), min(h.to-1, len(in))
-		if from >= to {
-			continue
+		if from >= to || strings.TrimSpace(string(in[from:to])) == "" {
+			continue // nothing, or the indentation of what follows
 		}
 		out = append(out, in[next:from]...)
 		if at > from {

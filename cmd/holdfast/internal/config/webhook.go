@@ -69,15 +69,16 @@ func (d *decoder) headers(v value, w *Webhook) {
 		case !d.given(e.value):
 			continue
 		}
-		w.Headers[name] = d.header(e.value, name)
+		w.Headers[name] = d.named(e.value, name, checkHeader)
 	}
 }
 
-// header decodes a value. All are kept as Secrets; by its name, some may not stand in the file without a warning.
-func (d *decoder) header(v value, name string) (s Secret) {
-	decode := d.secret(&s, checkHeader)
-	if !sensitiveHeader(name) {
-		decode = func(v value) { d.hidden(&s, checkHeader, v) }
+// named decodes the value of a header or a variable. All are kept as Secrets; by its name, some may not stand in the
+// file without a warning.
+func (d *decoder) named(v value, name string, check func(string) string) (s Secret) {
+	decode := d.secret(&s, check)
+	if !sensitiveName(name) {
+		decode = func(v value) { d.hidden(&s, check, v) }
 	}
 	decode(v)
 	return s
@@ -112,7 +113,7 @@ func (d *decoder) standardWebhooks(v value, s *Sign) {
 		})(e)
 		s.StandardWebhooks = append(s.StandardWebhooks, one)
 	}
-	if len(elements) == 0 {
+	if d.isList(v) && len(elements) == 0 {
 		d.failAt(v.path, "needs at least one secret")
 	}
 }
@@ -120,7 +121,7 @@ func (d *decoder) standardWebhooks(v value, s *Sign) {
 func (d *decoder) custom(v value, s *Sign) {
 	c := &CustomSignature{Encoding: Hex}
 	s.Custom = c
-	d.mapping(v, fields{
+	if !d.mapping(v, fields{
 		"header": d.text(&c.Header, func(text string) string {
 			if !isToken(text) || slices.Contains(reservedHeaders, strings.ToLower(text)) {
 				return "is not the name of a header that can be set"
@@ -130,7 +131,9 @@ func (d *decoder) custom(v value, s *Sign) {
 		"prefix":   d.text(&c.Prefix, checkHeader),
 		"encoding": choice(d, &c.Encoding, "an encoding", Hex, Base64),
 		"secret":   d.secret(&c.Secret, anySecret),
-	})
+	}) {
+		return
+	}
 	d.needs(v.path, "header", "where the signature goes")
 	d.needs(v.path, "secret", "what signs")
 }
