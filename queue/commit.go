@@ -192,6 +192,7 @@ func (q *Queues) commit(g *group) error {
 			}
 		}
 		q.fresh.add(blocks)
+		q.room.came(g.items)
 		q.wakeFeeds()
 	}
 	for _, p := range g.requests {

@@ -131,3 +131,57 @@ func TestReturnedDeliveriesDoNotPinTheirSegments(t *testing.T) {
 		b.stop()
 	})
 }
+
+// Guarantee B4, in part: a request that is refused ends nothing.
+func TestRefusedRequestEvictsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, bounded("drops", 5, queue.DropOldest), bounded("buries", 5, queue.BuryOldest), bounded("blocks", 7, queue.Block))
+		b.put("1", "2", "3", "4", "5")
+		brief, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		for _, n := range []int{6, 3} { // never fits in two; does not fit now in the third
+			_, err := b.q.Put(brief, queue.Request{Source: "http", Items: make([]queue.Item, n)})
+			wantError[*queue.FullError](t, err)
+		}
+		for _, s := range []string{"drops", "buries"} {
+			if got := b.status(s); got.Waiting != 5 || got.Dead != 0 {
+				t.Errorf("%s: %d wait and %d are dead after requests that were refused", s, got.Waiting, got.Dead)
+			}
+		}
+		b.stop()
+	})
+}
+
+// Guarantee B4, in part: also what one producer pipelines is cut to the bound.
+func TestBoundHoldsForWhatIsPipelined(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, bounded("drops", 5, queue.DropOldest))
+		var pending []*queue.Pending
+		for range 12 {
+			p, err := b.q.Submit(t.Context(), queue.Request{Source: "stream", Items: []queue.Item{{Body: []byte("x")}}})
+			b.ok(err)
+			pending = append(pending, p)
+		}
+		for _, p := range pending {
+			_, err := p.Wait(t.Context())
+			b.ok(err)
+		}
+		settled()
+		equal(t, "waiting", b.status("drops").Waiting, 5)
+		b.stop()
+	})
+}
+
+// Guarantee C4, in part: the item that met an outage does not probe for all of them.
+func TestHeldItemLetsOthersProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, none("a", 10))
+		b.put("first", "second")
+		b.settle("a", queue.Outcome{Kind: queue.Hold, After: 4 * time.Second, Err: "503"}, b.take("a", 1)...)
+		time.Sleep(4 * time.Second)
+		if got := texts(b.take("a", 1)); got[0] != "second" {
+			t.Errorf("the next probe is %q", got[0])
+		}
+		b.stop()
+	})
+}

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"math"
@@ -37,6 +38,7 @@ type hold struct {
 	sink string
 	Bounds
 	store.Tally
+	coming int // items of it that no lane can see yet
 }
 
 // retryFull is how long after an append met a full disk the next request may try again.
@@ -56,7 +58,7 @@ func newRoom(st *store.Store, o Options) *room {
 // bound makes a sink's bounds known, with what waits for it now. Only Open calls it.
 func (r *room) bound(s SinkOptions, queue uint32, waiting store.Tally) {
 	if s.Bounds.Items != nil || s.Bounds.Bytes != nil {
-		r.holds[queue] = &hold{s.Name, s.Bounds, waiting}
+		r.holds[queue] = &hold{sink: s.Name, Bounds: s.Bounds, Tally: waiting}
 	}
 }
 
@@ -146,10 +148,11 @@ func (r *room) reserve(ctx context.Context, q *Queues, routes []*store.Mask, ite
 			return nil, full.err
 		}
 		if full.evict != 0 {
-			if err := r.evict(q, full.evict, over); err != nil {
+			if again, err := r.evict(q, full.evict, over); err != nil {
 				return nil, err
+			} else if again {
+				continue
 			}
-			continue
 		}
 		select {
 		case <-freed:
@@ -168,20 +171,25 @@ type refusal struct {
 	evict uint32 // the queue whose oldest delivery is to make room; 0: none
 }
 
-// evict makes room in a queue. Where everything that waits is out, the request goes over the bound.
-func (r *room) evict(q *Queues, queue uint32, over map[uint32]bool) error {
+// evict makes room in a queue, and reports whether it did. If not, everything that waits is out, and the request may go
+// over the bound; or it is still being committed, and the request waits for that.
+func (r *room) evict(q *Queues, queue uint32, over map[uint32]bool) (found bool, err error) {
 	s := q.owners[queue]
-	found, err := s.queue.evict(s.Bounds.OnFull)
-	if err == nil && !found {
-		over[queue] = true
+	if found, err = s.queue.evict(s.Bounds.OnFull); err != nil || found {
+		return found, err
 	}
-	return err
+	r.mu.Lock()
+	over[queue] = r.holds[queue].coming == 0
+	r.mu.Unlock()
+	return over[queue], nil
 }
 
-// fit decides, per item, which sinks drop it; or says which one blocks the request. r.mu is held.
+// fit decides, per item, which sinks drop it; or says why the request does not fit. What never fits comes first, and what
+// blocks before what would evict: a request that is refused ends nothing. r.mu is held.
 func (r *room) fit(routes []*store.Mask, items []store.Item, over map[uint32]bool) ([][]uint32, *refusal) {
 	dropped := make([][]uint32, len(items))
 	extra := map[uint32]store.Tally{}
+	var blocks, evicts *refusal
 	for i := range items {
 		for _, n := range routes[i].To {
 			h := r.holds[n]
@@ -190,20 +198,21 @@ func (r *room) fit(routes []*store.Mask, items []store.Item, over map[uint32]boo
 			}
 			sum := extra[n].Add(store.Tally{Items: 1, Bytes: int64(len(items[i].Body))})
 			switch {
-			case over[n], h.fits(h.Add(sum)):
-				extra[n] = sum
-			case h.OnFull == DropNewest:
+			case h.OnFull == DropNewest && !h.fits(h.Add(sum)):
 				dropped[i] = append(dropped[i], n)
+				continue
 			case !h.fits(sum):
 				return nil, &refusal{err: &FullError{Sink: h.sink}, never: true}
-			case h.OnFull == DropOldest || h.OnFull == BuryOldest:
-				return nil, &refusal{err: &FullError{Sink: h.sink}, evict: n}
+			case over[n], h.fits(h.Add(sum)):
+			case h.OnFull == Block:
+				blocks = &refusal{err: &FullError{Sink: h.sink}}
 			default:
-				return nil, &refusal{err: &FullError{Sink: h.sink}}
+				evicts = &refusal{err: &FullError{Sink: h.sink}, evict: n}
 			}
+			extra[n] = sum
 		}
 	}
-	return dropped, nil
+	return dropped, cmp.Or(blocks, evicts)
 }
 
 func (h *hold) fits(t store.Tally) bool {
@@ -222,6 +231,7 @@ func (r *room) take(masks *interner, routes []*store.Mask, dropped [][]uint32, i
 		for _, n := range out[i].To {
 			if h := r.holds[n]; h != nil {
 				h.Tally = h.Add(store.Tally{Items: 1, Bytes: int64(len(items[i].Body))})
+				h.coming++
 			}
 		}
 	}
@@ -230,11 +240,30 @@ func (r *room) take(masks *interner, routes []*store.Mask, dropped [][]uint32, i
 
 // unreserve gives back the places of items that were not stored.
 func (r *room) unreserve(items []store.Item) {
+	r.came(items)
 	for i := range items {
 		for _, n := range items[i].Mask.To {
 			r.change(n, store.Tally{Items: -1, Bytes: -int64(len(items[i].Body))})
 		}
 	}
+}
+
+// came says that lanes can see items now, or never will: they can be evicted from here on.
+func (r *room) came(items []store.Item) {
+	if len(r.holds) == 0 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range items {
+		for _, n := range items[i].Mask.To {
+			if h := r.holds[n]; h != nil {
+				h.coming--
+			}
+		}
+	}
+	close(r.freed)
+	r.freed = make(chan struct{})
 }
 
 // change adds to what a bounded sink holds: negative when a delivery is settled, positive when one is requeued.

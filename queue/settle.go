@@ -150,7 +150,11 @@ func (u *queue) again(w *row, o Outcome, now time.Time) {
 	if o.Kind == Retry {
 		w.Attempts++
 	}
-	w.State, w.Next = store.RowRetry, u.all.clock.now()+o.After.Milliseconds()
+	after := o.After
+	if o.Kind == Hold && u.sink.Order != Strict && after <= time.Minute {
+		after += after / 4 // others probe first: one item must not hold the sink for all
+	}
+	w.State, w.Next = store.RowRetry, u.all.clock.now()+after.Milliseconds()
 	u.rows.put(w)
 }
 

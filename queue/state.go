@@ -189,6 +189,7 @@ type SinkStatus struct {
 	Settled, Delivered, Dropped int64     // Settled since the queue was made; the others since the start
 	LastError                   string    // of the delivery that is retried next; empty: none is
 	NextAttempt                 time.Time // of that one
+	Held                        bool      // by dead letters that are full; LastError says so
 }
 
 // Sinks tells where every sink stands: the configured ones in their order, then orphans.
@@ -218,7 +219,9 @@ func (u *queue) status() SinkStatus {
 	if w.Items > 0 {
 		s.Oldest = u.oldest()
 	}
-	if next := u.rows.nextRetry(); next != nil {
+	if s.Held = u.deadFull(); s.Held {
+		s.LastError = "dead letters are full: nothing is delivered until some are requeued or purged"
+	} else if next := u.rows.nextRetry(); next != nil {
 		s.LastError, s.NextAttempt = next.LastError, u.all.clock.wall(next.Next)
 	}
 	s.Delivered, s.Dropped = u.all.metrics.outcomes(u)

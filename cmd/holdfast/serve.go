@@ -132,6 +132,11 @@ func (s *service) open() (err error) {
 	if s.queues, err = queue.Open(s.store, o); err != nil {
 		return err
 	}
+	for _, k := range s.queues.Sinks() {
+		if k.State == "orphan" && k.Waiting+k.Dead > 0 {
+			s.log.Warn("a sink that is not configured any more holds items: configure it again, or name it in another one's was", "sink", k.Name, "waiting", k.Waiting, "dead", k.Dead)
+		}
+	}
 	if err := s.openLanes(); err != nil {
 		return err
 	}

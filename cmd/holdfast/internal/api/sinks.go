@@ -18,7 +18,8 @@ type sinkShape struct {
 	Oldest       string `json:"oldest,omitempty"`
 	InFlight     int    `json:"in_flight"`
 	Dead         int64  `json:"dead"`
-	Delivered    int64  `json:"delivered"`
+	Delivered    int64  `json:"delivered"` // since the start, as dropped
+	Dropped      int64  `json:"dropped"`
 	LastError    string `json:"last_error,omitempty"`
 	NextAttempt  string `json:"next_attempt,omitempty"`
 }
@@ -39,8 +40,11 @@ func (s *Server) sinks() []sinkShape {
 func (s *Server) shape(q queue.SinkStatus, l Lane) sinkShape {
 	out := sinkShape{
 		Sink: q.Name, Type: s.o.SinkTypes[q.Name], State: q.State, Waiting: q.Waiting, WaitingBytes: q.WaitingBytes,
-		Oldest: when(q.Oldest), InFlight: max(q.InFlight, l.InFlight), Dead: q.Dead, Delivered: q.Delivered,
+		Oldest: when(q.Oldest), InFlight: max(q.InFlight, l.InFlight), Dead: q.Dead, Delivered: q.Delivered, Dropped: q.Dropped,
 		LastError: cmp.Or(l.LastError, q.LastError), NextAttempt: when(cmp.Or(l.NextAttempt, q.NextAttempt)),
+	}
+	if q.Held {
+		out.LastError = q.LastError
 	}
 	if q.State == "active" { // only the lane knows how well; an operator's word weighs more
 		out.State = cmp.Or(l.State, q.State)
