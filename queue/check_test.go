@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -115,4 +116,19 @@ func (u *queue) count() (n store.Tally, err error) {
 			}
 		}
 	}
+}
+
+// Between has something done between a mark commit and an operation's, and then commits the books of one sink alone, as
+// operations do.
+func (q *Queues) Between(do func(), sink string, after func()) error {
+	s, err := q.sinkNamed(sink)
+	if err != nil {
+		return err
+	}
+	return q.exclusively(context.Background(), func() error {
+		do()
+		err := q.commitWith(store.Change{}, []*queue{s.queue}, nil)
+		after()
+		return err
+	})
 }

@@ -105,7 +105,6 @@ func (u *queue) hand(dst []Delivery, max int) (_ []Delivery, wait time.Duration,
 		return dst, -1, nil
 	}
 	now, wall := u.all.clock.now(), time.Now().UnixMilli()
-	u.rows.fallDue(wall, u.pos, u.sink.Order == Key)
 	u.aheadLeft = lookAhead
 	for max = min(max, u.sink.Window-out); max > 0; max-- {
 		ok := false
@@ -136,6 +135,7 @@ func (u *queue) handOne(dst []Delivery, strict bool, now, wall int64) (_ []Deliv
 		if err != nil {
 			return dst, false, err
 		}
+		u.rows.fallDue(wall, u.pos, u.sink.Order == Key)
 		u.rows.retry(now)
 		w, back := u.rows.next(), u.returned()
 		switch {

@@ -131,7 +131,7 @@ func TestNothingIsReadAheadPastMaxWaiting(t *testing.T) {
 		b.flush()
 		rows, err := b.st.Rows(1, 0, 200_000, store.RowBlocked)
 		b.ok(err)
-		if n := len(rows); n < 90_000 || n > 100_000 {
+		if n := len(rows); n != 99_999 && n != 100_000 { // one may be for a0
 			t.Errorf("%s: %d rows", when, n)
 		}
 		return ds[0]
@@ -149,6 +149,32 @@ func TestNothingIsReadAheadPastMaxWaiting(t *testing.T) {
 	}
 }
 
+// Guarantees B2, B8: what was read ahead before a crash, beyond an item that was out, does not keep that from coming again.
+func TestFullRowsDoNotHoldTheStreamAfterACrash(t *testing.T) {
+	o := lazily(none("a", 10))
+	b := newBenchOf(t, o)
+	b.store.SegmentBytes = 16 << 20
+	b.restart()
+	early := slices.Repeat([]queue.Item{{NotBefore: time.Now().Add(100 * time.Hour)}}, 10_000)
+	for n := range 11 {
+		if n == 5 {
+			b.put("x")
+		}
+		b.accept(early...)
+	}
+	for range 2 {
+		equal(t, "handed out", texts(b.take("a", 1)), []string{"x"})
+		for range 60 {
+			b.none("a")
+		}
+		b.flush()
+		rows, err := b.st.Rows(1, 0, 200_000, store.RowNotDue)
+		b.ok(err)
+		equal(t, "rows", len(rows), 100_000)
+		b.crash()
+	}
+}
+
 // Guarantee B2: a long run of items that go aside holds nobody up, however it is cut into calls.
 func TestManyThatGoAsideAreReadInOneWait(t *testing.T) {
 	b := newBench(t, byKey("a", 10))
@@ -160,6 +186,52 @@ func TestManyThatGoAsideAreReadInOneWait(t *testing.T) {
 	b.putKeys("b0")
 	equal(t, "behind 5000 of a", texts(b.take("a", 1)), []string{"b0"})
 	b.settle("a", done, out...)
+}
+
+// Guarantees B2, B6, in part: what was evacuated out of a nearly finished segment keeps its place.
+func TestEvacuatedItemKeepsItsPlaceInItsKey(t *testing.T) {
+	for name, order := range orders {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rare := queue.SinkOptions{Name: "rare", Order: order, Match: func(a store.Attrs) bool { return a.Get("for") != "b" }}
+				b := newBench(t, rare, none("b", 1000))
+				forB := store.MakeAttrs(map[string]string{"for": "b"})
+				fill := func(attrs store.Attrs, n int) {
+					for range n {
+						b.accept(queue.Item{Attrs: attrs, Body: make([]byte, 3000)})
+					}
+				}
+				b.putKeys("k1")
+				fill("", 120) // more than a segment is owed to rare
+				fill(forB, 120)
+				b.putKeys("k2")
+				fill(forB, 240)
+				b.putKeys("k3")
+				b.drain("b")
+				settled()
+				rows, err := b.st.Rows(1, 0, 10)
+				b.ok(err)
+				equal(t, "evacuated", len(rows), 1)
+				var keys []string
+				for what, again := range map[string]func(){"running": func() {}, "restart": b.restart, "crash": b.crash} {
+					again()
+					d := b.take("rare", 1)
+					equal(t, what, texts(d), []string{"k1"})
+					b.feed("rare").Return(d[0])
+				}
+				for range 123 {
+					d := b.take("rare", 1)
+					if d[0].Item.Key != "" {
+						keys = append(keys, texts(d)...)
+					}
+					b.settle("rare", done, d...)
+				}
+				equal(t, "in order", keys, []string{"k1", "k2", "k3"})
+				b.none("rare")
+				b.stop()
+			})
+		})
+	}
 }
 
 // A keyRef is what order key promises, per key.

@@ -102,7 +102,7 @@ func (r *rows) enter(w *row, byKey bool) {
 // arrive is enter for a row that may be ahead of others: where something before it may still come, from the stream or from
 // disk, it waits for that. Otherwise a later delivery of a key would take its place, or a row that of an older item.
 func (r *rows) arrive(w *row, pos uint64, byKey bool) {
-	if w.State == store.RowNotDue || w.Seq < pos && (!byKey || w.KeyHash == 0) {
+	if w.Seq < pos && (!byKey || w.KeyHash == 0 || w.State == store.RowNotDue) {
 		r.enter(w, byKey)
 		return
 	}
@@ -159,16 +159,20 @@ func (r *rows) fallDue(wall int64, pos uint64, byKey bool) {
 		w.State = store.RowReady
 		r.arrive(w, pos, byKey)
 	}
+	r.reach(pos, byKey)
 }
 
 // fetch reads ready rows from disk if there may be some that come before those at hand.
 // Those that are over and not durably so are left out.
 func (r *rows) fetch(st *store.Store, number uint32, pos uint64, byKey bool, over func(seq uint64) bool) error {
 	r.reach(pos, byKey)
-	for r.ready && r.lowest() >= r.from && len(r.all) < maxWaiting {
+	for r.ready && r.lowest() >= r.from {
 		found, err := st.ReadyRows(number, r.from, page)
 		if err != nil {
 			return err
+		}
+		if len(r.all) >= maxWaiting && len(found) > 0 {
+			return nil // they wait on disk: a key with many behind it must not fill the memory
 		}
 		for _, s := range found {
 			r.from = s.Seq + 1

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -53,10 +54,12 @@ func FuzzEnvelope(f *testing.F) {
 	})
 }
 
-// What goes out as an envelope comes in as the same item.
+// What goes out as an envelope comes in as the same item, but for the blanks around a JSON body: they are not part of the
+// value that it is there.
 func FuzzEnvelopeRoundTrip(f *testing.F) {
 	f.Add([]byte("text"), "k", "t", "v")
 	f.Add([]byte(`{"a": 1}`), "", "", "")
+	f.Add([]byte(` 0`), "", "", "")
 	f.Add([]byte(`"a"`), "k", "t", "é")
 	f.Add([]byte{0xff}, "", "x", "")
 	f.Fuzz(func(t *testing.T, body []byte, key, kind, value string) {
@@ -74,6 +77,9 @@ func FuzzEnvelopeRoundTrip(f *testing.F) {
 		got, err := decodeEnvelope(line, 1, &head{attrs: map[string]string{}})
 		if err != nil {
 			t.Fatalf("%v: %s", err, line)
+		}
+		if json.Valid(body) && bytes.Equal(got.Body, bytes.Trim(body, " \t")) {
+			want.Body = got.Body
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatal(diff)
