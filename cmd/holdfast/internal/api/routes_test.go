@@ -84,7 +84,7 @@ func TestSinksAreShownAndOperated(t *testing.T) {
 		return []Lane{{Sink: "crm", State: "backoff", InFlight: 1, LastError: "500", NextAttempt: fakeTime}}
 	}
 	ts, _ := serve(t, &fakeQueue{}, Options{Lanes: lanes, SinkTypes: map[string]string{"crm": "webhook"}})
-	const tail = `"waiting":2,"waiting_bytes":20,"oldest":"2026-01-02T03:04:05.678Z","in_flight":1,"dead":1,"delivered":7,"last_error":"500","next_attempt":"2026-01-02T03:04:05.678Z"}`
+	const tail = `"waiting":2,"waiting_bytes":20,"oldest":"2026-01-02T03:04:05.678Z","in_flight":1,"dead":1,"delivered":7,"dropped":0,"last_error":"500","next_attempt":"2026-01-02T03:04:05.678Z"}`
 	if a := call(t, ts, "GET", "/v1/sinks/crm", ""); a.body != `{"sink":"crm","type":"webhook","state":"backoff",`+tail {
 		t.Errorf("%s", a.body)
 	}
