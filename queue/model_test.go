@@ -448,7 +448,9 @@ func (m *model) look(i int) {
 		if !f.waits() && f.state != "dead" || p.Attempts == 0 && f.state == "out" {
 			attempts = p.Attempts
 		}
-		if !slices.Contains(shown[f.state], p.State) || p.Attempts != attempts {
+		// One that was evacuated, held for a moment, and met a crash shows what it was before: a hold is not worth a commit.
+		forgot := f.state == "retry" && f.attempts == 0 && p.State == "waiting"
+		if !slices.Contains(shown[f.state], p.State) && !forgot || p.Attempts != attempts {
 			m.T.Fatalf("item %d: %+v, want %+v", i, p, f)
 		}
 	}
