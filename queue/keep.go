@@ -108,6 +108,9 @@ func (q *Queues) tidy() error {
 		q.o.Log.Warn("finished segments stay for now", "err", err)
 		return nil
 	}
+	for _, serial := range ripe {
+		delete(q.kept.owed, serial)
+	}
 	q.metrics.released.Add(float64(items))
 	return nil
 }
