@@ -126,8 +126,9 @@ func (b *bench) stop() {
 func (b *bench) balance() {
 	b.Helper()
 	b.ok(b.q.Check())
+	all := b.metrics()
 	for _, s := range b.q.Sinks() {
-		sum := float64(b.waited[s.Name]) + b.metric("sink_accepted_total", s.Name) + b.metric("sink_requeued_total", s.Name) - b.metric("sink_settled_total", s.Name)
+		sum := float64(b.waited[s.Name]) + all.sum(b, "sink_accepted_total", s.Name) + all.sum(b, "sink_requeued_total", s.Name) - all.sum(b, "sink_settled_total", s.Name)
 		if sum != float64(s.Waiting) || s.Accepted+s.Requeued-s.Settled != s.Waiting {
 			b.Errorf("the books of sink %s: %v is what should wait, of %+v", s.Name, sum, s)
 		}
@@ -410,29 +411,47 @@ func (b *bench) status(sink string) queue.SinkStatus {
 	return queue.SinkStatus{}
 }
 
-// metric sums the series of a name whose labels have all of these values.
-func (b *bench) metric(name string, labels ...string) float64 {
+// A sample is one series as it is now.
+type sample struct {
+	name   string
+	labels []string // their values
+	value  float64
+}
+
+type samples []sample
+
+func (b *bench) metrics() (all samples) {
 	b.Helper()
 	families, err := b.reg.Gather()
 	b.ok(err)
-	sum, found := 0.0, false
 	for _, f := range families {
-		if f.GetName() != "holdfast_"+name {
-			continue
-		}
 		for _, m := range f.GetMetric() {
-			left := slices.Clone(labels)
+			s := sample{name: f.GetName(), value: m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())}
 			for _, l := range m.GetLabel() {
-				left = slices.DeleteFunc(left, func(v string) bool { return v == l.GetValue() })
+				s.labels = append(s.labels, l.GetValue())
 			}
-			if len(left) == 0 {
-				found = true
-				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
-			}
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// metric sums the series of a name whose labels have all of these values.
+func (b *bench) metric(name string, labels ...string) float64 {
+	b.Helper()
+	return b.metrics().sum(b, name, labels...)
+}
+
+func (all samples) sum(t tb, name string, labels ...string) float64 {
+	t.Helper()
+	sum, found := 0.0, false
+	for _, s := range all {
+		if s.name == "holdfast_"+name && !slices.ContainsFunc(labels, func(l string) bool { return !slices.Contains(s.labels, l) }) {
+			sum, found = sum+s.value, true
 		}
 	}
 	if !found {
-		b.Fatalf("no series %s %v", name, labels)
+		t.Fatalf("no series %s %v", name, labels)
 	}
 	return sum
 }

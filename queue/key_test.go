@@ -245,7 +245,7 @@ type keyRef struct {
 // another key. A requeued one comes in its turn, which is not told.
 func TestKeyOrderIsWhatTheReferenceSays(t *testing.T) {
 	rapidChecks(t)
-	newDir := dirs(t)
+	newDir, _ := dirs(t.TempDir())
 	rapid.Check(t, func(rt *rapid.T) {
 		inBubble(t, func() {
 			t := rt

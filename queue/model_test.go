@@ -1,12 +1,14 @@
 package queue_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -44,6 +46,11 @@ type item struct {
 	key  string
 	over bool // its time to live is
 	ttl  bool
+
+	to    string // which sinks want it
+	named string // its idempotency key
+	at    time.Time
+	start fate
 }
 
 // A model is what a queue must do. Marks are written only when the model says so: then durable is what a crash goes
@@ -55,7 +62,13 @@ type model struct {
 	now     map[string][]fate // by sink, then by position in items
 	durable map[string][]fate
 	paused  map[string]bool
-	gone    bool // the sink extra is not configured
+	names   []string // of the sinks
+	routed  bool     // they want some items only
+	gone    bool     // the sink extra is not configured
+	extra   queue.SinkOptions
+	keys    int    // idempotency keys given
+	disk    string // a small one of its own; empty: there is none
+	leave   func() // lets it be free again; nil: it is
 	out     map[string][]queue.Delivery
 	stale   map[string][]queue.Delivery // settled already
 	order   map[string]queue.Order
@@ -63,8 +76,6 @@ type model struct {
 	mu    sync.Mutex
 	acked map[uuid.UUID]bool // guarded by mu
 }
-
-var modelSinks = []string{"none", "strict", "small", "key", "drop", "bury", "extra"}
 
 // modelBound is of the sinks drop and bury: as many as a request may have.
 const modelBound = 5
@@ -93,15 +104,19 @@ func inDoubt(all map[string][]fate) map[string][]fate {
 	return out
 }
 
-func newModel(t *rapid.T, newDir func() string) *model {
-	m := &model{T: t, now: map[string][]fate{}, durable: map[string][]fate{}, paused: map[string]bool{}, order: map[string]queue.Order{}, acked: map[uuid.UUID]bool{}}
+func newModel(t *rapid.T, newDir func() string, disk string) *model {
+	m := &model{T: t, disk: disk, routed: rapid.Bool().Draw(t, "routed"), now: map[string][]fate{}, durable: map[string][]fate{}, paused: map[string]bool{}, order: map[string]queue.Order{}, acked: map[uuid.UUID]bool{}}
 	sinks := []queue.SinkOptions{none("none", 1000), {Name: "strict"}, none("small", 3), byKey("key", 4),
 		evicting("drop", modelBound, queue.DropOldest), evicting("bury", modelBound, queue.BuryOldest), none("extra", 1000)}
-	for _, s := range sinks {
-		m.order[s.Name] = s.Order
+	for n := range sinks {
+		m.names, m.order[sinks[n].Name] = append(m.names, sinks[n].Name), sinks[n].Order
+		if m.routed {
+			sinks[n].Match = func(a store.Attrs) bool { return wanted(a.Get("to"), n) }
+		}
 	}
 	b := &bench{tb: t, Options: lazily(sinks...), store: store.Options{SegmentBytes: 128 << 10}, dir: newDir(), newDir: newDir}
 	b.Handover = 4 << 10
+	b.Retain.Bytes = rapid.SampledFrom([]int64{0, 1, 200 << 10, 1 << 40}).Draw(t, "retain")
 	b.OnAck = func(ids []uuid.UUID) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -123,7 +138,7 @@ func (m *model) lost() {
 func (m *model) marked() { m.durable = inDoubt(m.now) }
 
 func (m *model) sink() string {
-	return rapid.SampledFrom(modelSinks[:len(modelSinks)-btoi(m.gone)]).Draw(m.T, "sink")
+	return rapid.SampledFrom(m.names[:len(m.names)-btoi(m.gone)]).Draw(m.T, "sink")
 }
 
 func btoi(b bool) int {
@@ -138,50 +153,149 @@ const hour = time.Hour
 
 func (m *model) accept() {
 	var r queue.Request
+	var items []item
 	n := rapid.IntRange(1, modelBound).Draw(m.T, "items")
-	m.makeRoom(n)
 	for range n {
-		it := item{size: rapid.SampledFrom([]int{0, 10, 1000, 8000}).Draw(m.T, "size"), key: rapid.SampledFrom([]string{"", "k", "k", "l"}).Draw(m.T, "key")}
-		q := queue.Item{Body: make([]byte, it.size), Key: it.key}
-		f := fate{state: "waiting", owed: true}
-		switch rapid.IntRange(0, 7).Draw(m.T, "times") {
-		case 0:
-			q.TTL, it.ttl = hour/2, true
-		case 1:
-			q.NotBefore = time.Now().Add(hour / 2)
-			f.state, f.late = "early", true
+		it, q := m.drawItem(n == 1)
+		r.Items, items = append(r.Items, q), append(items, it)
+	}
+	victims := m.victims(items)
+	a, err := m.request(r)
+	if m.refused(err) {
+		for _, v := range victims { // they may have ended before the disk was found to be full
+			if p := m.state(m.items[v.item].id, v.sink); p.State == v.end {
+				m.ends(v)
+			}
 		}
-		r.Items, m.items = append(r.Items, q), append(m.items, it)
-		for _, s := range modelSinks {
-			f := f
-			if s == "extra" && m.gone {
+		return
+	}
+	m.ok(err)
+	for _, v := range victims {
+		m.ends(v)
+	}
+	for i, rec := range a.Receipts {
+		items[i].id, items[i].at = rec.ID, time.Now()
+		m.items = append(m.items, items[i])
+		for n, s := range m.names {
+			f := items[i].start
+			if s == "extra" && m.gone || m.routed && !wanted(items[i].to, n) {
 				f = fate{state: "absent"}
 			}
 			m.now[s], m.durable[s] = append(m.now[s], f), append(m.durable[s], f)
 		}
 	}
-	a, err := m.request(r)
+}
+
+// refused: there is another tenant, who has all of the disk, and nothing was stored.
+func (m *model) refused(err error) bool {
+	full, ok := errors.AsType[*queue.FullError](err)
+	return m.leave != nil && ok && full.Disk
+}
+
+func (m *model) drawItem(alone bool) (item, queue.Item) {
+	it := item{
+		size:  rapid.SampledFrom([]int{0, 10, 1000, 8000}).Draw(m.T, "size"),
+		key:   rapid.SampledFrom([]string{"", "k", "k", "l"}).Draw(m.T, "key"),
+		to:    rapid.SampledFrom([]string{"all", "all", "all", "odd", "nobody"}).Draw(m.T, "to"),
+		start: fate{state: "waiting", owed: true},
+	}
+	q := queue.Item{Body: make([]byte, it.size), Key: it.key, Attrs: store.MakeAttrs(map[string]string{"to": it.to})}
+	switch rapid.IntRange(0, 7).Draw(m.T, "times") {
+	case 0:
+		q.TTL, it.ttl = hour/2, true
+	case 1:
+		q.NotBefore = time.Now().Add(hour / 2)
+		it.start.state, it.start.late = "early", true
+	}
+	if alone && rapid.Bool().Draw(m.T, "named") {
+		m.keys++
+		it.named = fmt.Sprint(m.keys)
+		q.IdempotencyKey = it.named
+	}
+	return it, q
+}
+
+// wanted reports whether the n-th sink wants an item.
+func wanted(to string, n int) bool { return to == "all" || to == "odd" && n%2 == 1 }
+
+// repeat puts an item again under its idempotency key, within the window and after it.
+func (m *model) repeat() {
+	var known []item
+	for _, it := range m.items {
+		if it.named != "" && time.Since(it.at) < 20*hour {
+			known = append(known, it)
+		}
+	}
+	if len(known) == 0 {
+		m.T.Skip("no key is known")
+	}
+	it := rapid.SampledFrom(known).Draw(m.T, "again")
+	a, err := m.request(queue.Request{Items: []queue.Item{{Body: make([]byte, it.size), IdempotencyKey: it.named}}})
+	if m.refused(err) {
+		return
+	}
 	m.ok(err)
-	for i, rec := range a.Receipts {
-		m.items[len(m.items)-n+i].id = rec.ID
+	if rec := a.Receipts[0]; !rec.Duplicate || rec.ID != it.id {
+		m.T.Fatalf("%+v is known as %+v", it, rec)
 	}
 }
 
-// makeRoom ends what a request of n ends in the sinks that make room.
-func (m *model) makeRoom(n int) {
-	for _, s := range []string{"drop", "bury"} {
+// tenant: somebody takes all that is left of the disk, or leaves it.
+func (m *model) tenant() {
+	switch {
+	case m.disk == "":
+		m.T.Skip("no disk of our own")
+	case m.leave == nil:
+		m.leave = fillDisk(m.T, m.disk)
+	default:
+		m.room()
+	}
+}
+
+func (m *model) room() {
+	if m.leave != nil {
+		m.leave()
+		m.leave = nil
+		time.Sleep(2 * time.Second) // a disk that was full is tried again after a second
+	}
+}
+
+// A victim is what ends to make room for a request.
+type victim struct {
+	sink string
+	item int
+	end  string
+}
+
+func (m *model) victims(items []item) (all []victim) {
+	for n, s := range m.names {
+		end := map[string]string{"drop": "dropped", "bury": "dead"}[s]
+		if end == "" {
+			continue
+		}
 		waiting := 0
+		for _, it := range items {
+			waiting += btoi(!m.routed || wanted(it.to, n))
+		}
+		if waiting == 0 {
+			continue
+		}
 		for _, f := range m.now[s] {
 			waiting += btoi(f.waits())
 		}
-		for i := range m.now[s] {
-			f := &m.now[s][i]
-			if waiting+n > modelBound && f.waits() && f.state != "out" {
-				f.state, f.owed = map[string]string{"drop": "dropped", "bury": "dead"}[s], false
+		for i, f := range m.now[s] {
+			if waiting > modelBound && f.waits() && f.state != "out" {
+				all = append(all, victim{s, i, end})
 				waiting--
 			}
 		}
 	}
+	return all
+}
+
+func (m *model) ends(v victim) {
+	f := &m.now[v.sink][v.item]
+	f.state, f.owed = v.end, false
 }
 
 // expect is what the sink is to be handed now, at most max. What is over on the way there ends.
@@ -388,7 +502,7 @@ func (m *model) pause() {
 
 func (m *model) check(t *rapid.T) {
 	m.T = t
-	for _, s := range modelSinks {
+	for _, s := range m.names {
 		var waiting, bytes, dead, deadBytes int64
 		for i, f := range m.now[s] {
 			if f.waits() {
@@ -415,7 +529,7 @@ func (m *model) checkAcks() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i, it := range m.items {
-		for _, s := range modelSinks {
+		for _, s := range m.names {
 			if m.acked[it.id] && m.durable[s][i].owed {
 				m.T.Fatalf("item %d is acked, and owed to sink %s: %+v", i, s, m.durable[s][i])
 			}
@@ -432,7 +546,10 @@ var shown = map[string][]string{
 func (m *model) look(i int) {
 	s, err := m.q.State(m.items[i].id)
 	if errors.Is(err, queue.ErrReleased) {
-		for _, name := range modelSinks {
+		if m.Retain.Bytes == 1<<40 {
+			m.T.Fatalf("item %d is released, and was to be kept", i)
+		}
+		for _, name := range m.names {
 			if f := m.now[name][i]; f.waits() || f.state == "dead" {
 				m.T.Fatalf("item %d is released, and sink %s has it as %+v", i, name, f)
 			}
@@ -497,16 +614,23 @@ func inBubble(t *testing.T, f func()) {
 	}
 }
 
-// dirs makes one directory after the other.
-func dirs(t *testing.T) func() string {
-	root, n := t.TempDir(), 0
-	return func() string {
+// dirs makes one directory after the other, and remove takes away all that there are.
+func dirs(root string) (newDir func() string, remove func() error) {
+	n := 0
+	newDir = func() string {
 		n++
 		dir := fmt.Sprintf("%s/%d", root, n)
 		if err := os.Mkdir(dir, 0o700); err != nil {
-			t.Fatal(err)
+			panic(err)
 		}
 		return dir
+	}
+	return newDir, func() error {
+		old, err := filepath.Glob(root + "/*")
+		for _, dir := range old {
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
+		return err
 	}
 }
 
@@ -514,13 +638,34 @@ func dirs(t *testing.T) func() string {
 // between, the queue is what a map says.
 func TestQueueIsWhatTheModelSays(t *testing.T) {
 	rapidChecks(t)
-	newDir := dirs(t)
-	rapid.Check(t, func(rt *rapid.T) { inBubble(t, func() { modelCheck(rt, newDir) }) })
+	disk := modelDisk(t)
+	newDir, remove := dirs(cmp.Or(disk, t.TempDir()))
+	rapid.Check(t, func(rt *rapid.T) {
+		defer func() {
+			if err := remove(); err != nil {
+				t.Fatal(err)
+			}
+		}()
+		inBubble(t, func() { modelCheck(rt, newDir, disk) })
+	})
 }
 
-func modelCheck(t *rapid.T, newDir func() string) {
-	m := newModel(t, newDir)
+// modelDisk is a disk that can be filled; empty where none can be mounted.
+func modelDisk(t *testing.T) (dir string) {
+	dir = t.TempDir()
+	if err := mountDisk(t, dir, 128<<20); err != nil {
+		t.Logf("NOT PROVEN HERE: a full disk needs a mount: %v", err)
+		return ""
+	}
+	return dir
+}
+
+func modelCheck(t *rapid.T, newDir func() string, disk string) {
+	m := newModel(t, newDir, disk)
 	defer func() {
+		if m.leave != nil {
+			m.leave()
+		}
 		if m.ended != nil {
 			_ = m.halt()
 			_ = m.st.Close()
@@ -532,28 +677,56 @@ func modelCheck(t *rapid.T, newDir func() string) {
 		"hand": with(m.hand), "hand more": with(m.hand), "hand again": with(m.hand), "hand once more": with(m.hand),
 		"settle": with(m.outcome), "settle more": with(m.outcome), "settle again": with(m.outcome), "settle once more": with(m.outcome),
 		"return": with(m.giveBack), "settle twice": with(m.again), "decide": with(m.decide), "pause": with(m.pause),
-		"sleep":   with(m.sleep),
-		"mark":    with(func() { m.flush(); m.marked() }),
-		"restart": with(m.startAgain),
-		"add or remove a sink": with(func() {
-			if m.paused["extra"] {
-				m.T.Skip("it would stay paused")
-			}
-			if m.gone = !m.gone; m.gone {
-				m.Sinks = m.Sinks[:len(m.Sinks)-1]
-			} else {
-				m.Sinks = append(m.Sinks, none("extra", 1000))
-			}
-			m.startAgain()
-		}),
+		"sleep":                with(m.sleep),
+		"mark":                 with(func() { m.flush(); m.marked() }),
+		"restart":              with(m.startAgain),
+		"add or remove a sink": with(m.addOrRemove), "rename": with(m.rename), "tenant": with(m.tenant), "put again": with(m.repeat),
 		"crash": with(func() {
+			m.room() // where the image is copied to, there must be some
 			m.now = clone(m.durable)
 			m.lost()
+			old := m.dir
 			m.crash()
+			m.ok(os.RemoveAll(old))
 		}),
 		"": m.check,
 	})
 	m.end()
+}
+
+// addOrRemove takes the sink extra from the configuration, or gives it back.
+func (m *model) addOrRemove() {
+	if m.paused["extra"] || m.leave != nil {
+		m.T.Skip("it would stay paused, or the disk is full")
+	}
+	if m.gone = !m.gone; m.gone {
+		m.extra = m.Sinks[len(m.Sinks)-1]
+		m.Sinks = m.Sinks[:len(m.Sinks)-1]
+	} else {
+		m.Sinks = append(m.Sinks, m.extra)
+	}
+	m.startAgain()
+}
+
+// rename gives the first sink another name.
+func (m *model) rename() {
+	if m.leave != nil {
+		m.T.Skip("the disk is full")
+	}
+	was := m.names[0]
+	name := was + "'"
+	m.names[0] = name
+	m.Sinks[0].Name, m.Sinks[0].Was = name, []string{was}
+	move(m.now, was, name)
+	move(m.durable, was, name)
+	move(m.paused, was, name)
+	move(m.order, was, name)
+	m.startAgain()
+}
+
+func move[V any](all map[string]V, from, to string) {
+	all[to] = all[from]
+	delete(all, from)
 }
 
 func (m *model) startAgain() {
@@ -565,6 +738,7 @@ func (m *model) startAgain() {
 
 // end delivers all that may be delivered, and looks at every item once more.
 func (m *model) end() {
+	m.room()
 	for _, s := range slices.Sorted(maps.Keys(m.paused)) {
 		if m.paused[s] {
 			m.paused[s] = false
@@ -573,7 +747,7 @@ func (m *model) end() {
 	}
 	m.startAgain()
 	m.sleep()
-	for _, s := range modelSinks[:len(modelSinks)-btoi(m.gone)] {
+	for _, s := range m.names[:len(m.names)-btoi(m.gone)] {
 		m.drain(s)
 		for i := range m.now[s] {
 			f := &m.now[s][i]
@@ -594,7 +768,7 @@ func (m *model) end() {
 	for i, it := range m.items {
 		m.look(i)
 		owed := false
-		for _, s := range modelSinks {
+		for _, s := range m.names {
 			owed = owed || m.now[s][i].owed
 		}
 		if !owed && !m.acked[it.id] {

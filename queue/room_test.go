@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -78,18 +77,27 @@ func TestBlockedPutWaitsForRoom(t *testing.T) {
 func TestRequestThatNeverFitsIsRefusedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, queue.SinkOptions{Name: "a", Bounds: queue.Bounds{Bytes: new(int64(100))}}, bounded("b", 2, queue.Block))
-		for _, bodies := range [][]string{{strings.Repeat("x", 101)}, {strings.Repeat("x", 60), strings.Repeat("x", 41)}} {
+		for _, c := range []struct {
+			bodies []string
+			want   string
+		}{
+			{[]string{"1", strings.Repeat("x", 101)}, "item 1 has 101 bytes for sink a, at most 100 are allowed"},
+			{[]string{strings.Repeat("x", 60), strings.Repeat("x", 41)}, "the request has 101 bytes for sink a, at most 100 are allowed"},
+			{[]string{"1", "2", "3", "4"}, "the request has 4 items for sink b, at most 2 are allowed"},
+		} {
 			began := time.Now()
-			_, err := b.request(queue.Request{Items: []queue.Item{{Body: []byte(strings.Join(bodies, ""))}}})
-			wantFull(t, err, "a")
-			_, err = briefly(b, bodies...)
-			wantFull(t, err, "a")
+			_, err := briefly(b, c.bodies...)
+			equal(t, "refused", wantError[*queue.TooLargeError](t, err), c.want)
 			if time.Since(began) != 0 {
 				t.Error("it waited")
 			}
 		}
-		_, err := briefly(b, "1", "2", "3")
-		wantFull(t, err, "b")
+		known := queue.Item{IdempotencyKey: "k"}
+		_, err := b.request(queue.Request{Items: []queue.Item{known}})
+		b.ok(err)
+		_, err = b.request(queue.Request{Items: []queue.Item{known, {}, {Body: make([]byte, 200)}}})
+		equal(t, "its place counts duplicates", wantError[*queue.TooLargeError](t, err).Item, 2)
+		b.drain("a", "b")
 		b.put(strings.Repeat("x", 100))
 		b.drain("a", "b")
 		b.put("1", "2")
@@ -292,32 +300,46 @@ func TestMinFreeIsLeftFree(t *testing.T) {
 func smallDisk(t *testing.T, size int) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
-		if strings.Contains(os.Getenv("HOLDFAST_REQUIRE"), "mount") {
-			t.Fatalf("mount: %v, and HOLDFAST_REQUIRE wants it", err)
-		}
+	if err := mountDisk(t, dir, size); err != nil {
 		t.Skipf("NOT PROVEN HERE: a full disk needs a mount: %v", err)
 	}
-	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 	return dir
 }
 
-// fillDisk takes every byte that is left.
-func fillDisk(t *testing.T, dir string) (free func()) {
+// mountDisk mounts a file system of so many bytes for as long as the test runs. An error: it is not allowed, nor required.
+func mountDisk(t *testing.T, dir string, size int) error {
 	t.Helper()
-	path := filepath.Join(dir, "other tenant")
-	f, err := os.Create(path)
+	err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", size))
+	if err != nil && strings.Contains(os.Getenv("HOLDFAST_REQUIRE"), "mount") {
+		t.Fatalf("mount: %v, and HOLDFAST_REQUIRE wants it", err)
+	}
+	if err == nil {
+		t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	}
+	return err
+}
+
+// fillDisk leaves a disk that mountDisk made no page beyond what is taken, as another tenant would.
+func fillDisk(t tb, dir string) (free func()) {
+	t.Helper()
+	var fs unix.Statfs_t
+	size := func(blocks uint64) error {
+		return unix.Mount("", dir, "", unix.MS_REMOUNT, fmt.Sprintf("size=%d", blocks*uint64(fs.Bsize)))
+	}
+	var err error
+	for range 1000 { // more may be taken while we look
+		if err = unix.Statfs(dir, &fs); err != nil {
+			break
+		}
+		if err = size(fs.Blocks - fs.Bfree); err == nil {
+			break
+		}
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	for n := 1 << 20; n > 0; {
-		if _, err := f.Write(make([]byte, n)); err != nil {
-			n /= 2
-		}
-	}
-	_ = f.Close()
 	return func() {
-		if err := os.Remove(path); err != nil {
+		if err := size(fs.Blocks); err != nil {
 			t.Fatal(err)
 		}
 	}
