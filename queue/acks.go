@@ -4,27 +4,34 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"sync"
 
 	"github.com/google/uuid"
+
+	"holdfast/store"
 )
 
 // acks call Options.OnAck, at least once for each item, also after a crash: the transaction that settles the last owed bit
-// of an item writes down that its ack is owed, and a later one, after the hook has returned, that it is not any more. A
-// segment stays while an ack of it is owed, since the item's id is in it.
+// of an item writes down that its ack is owed, with the id, and a later one, after the hook has returned, that it is not
+// any more. So neither a segment nor a body stays for an ack.
+//
+// An item that could not be read when its bit was settled may have had its last one: then its ack is written down as one
+// in doubt, and its segment stays until it was read.
 type acks struct {
-	hook func(ids []uuid.UUID)
-	news chan struct{} // to the loop: something is due
+	hook  func(ids []uuid.UUID)
+	news  chan struct{}   // to the loop: something is due
+	doubt map[uint64]bool // the marker's: written down, and to be looked at again
+	noted uint64          // the marker's: what nobody is owed below it is written down
 
 	mu     sync.Mutex
-	next   []uint64        // guarded by mu; owed to nobody, to be written down with the next commit
-	owed   map[uint64]bool // guarded by mu; written down, hook not yet seen to return durably
-	due    []uint64        // guarded by mu; written down, hook not called
-	called []uint64        // guarded by mu; hook has returned, not written down
+	next   []store.Ack // guarded by mu; of items owed to nobody, to be written down with the next commit
+	due    []store.Ack // guarded by mu; written down, hook not called
+	called []uint64    // guarded by mu; hook has returned, not written down
 }
 
-func newAcks(hook func([]uuid.UUID)) *acks {
-	return &acks{hook: hook, news: make(chan struct{}, 1), owed: map[uint64]bool{}}
+func newAcks(hook func([]uuid.UUID), noted uint64) *acks {
+	return &acks{hook: hook, news: make(chan struct{}, 1), doubt: map[uint64]bool{}, noted: max(noted, 1)}
 }
 
 // loadAcks takes over what an earlier process left: the acks that were written down, and the items owed to nobody that came
@@ -34,68 +41,114 @@ func (q *Queues) loadAcks() error {
 		return nil
 	}
 	for from, more := uint64(0), true; more; {
-		seqs, err := q.st.Acks(from, page)
+		acks, err := q.st.Acks(from, page)
 		if err != nil {
 			return err
 		}
-		if q.acks.committed(seqs, nil, true); len(seqs) > 0 {
-			from = seqs[len(seqs)-1] + 1
+		if q.acks.committed(collected{acks: acks}, true); len(acks) > 0 {
+			from = acks[len(acks)-1].Seq + 1
 		}
-		more = len(seqs) == page
+		more = len(acks) == page
+	}
+	if len(q.acks.doubt) > 0 {
+		poke(q.dirty)
 	}
 	for seq := max(q.st.Noted(), q.st.Oldest()); seq < q.st.Next(); seq++ {
 		it, err := q.st.Item(0, seq)
 		switch {
-		case errors.Is(err, ErrNotFound): // a gap
+		case forGood(err): // a gap, or what was reported as lost
 		case err != nil:
 			return err
 		case len(it.Mask.To) == 0:
-			q.acks.nobody(seq)
+			q.acks.nobody(&it)
 			poke(q.dirty)
 		}
 	}
 	return nil
 }
 
-// nobody notes an item of a group commit that no queue is owed.
-func (a *acks) nobody(seq uint64) {
+// noted is what a commit may say that has no acks in it; 0 where there is no hook.
+func (q *Queues) noted() uint64 {
+	if q.acks.hook == nil {
+		return 0
+	}
+	return q.acks.noted
+}
+
+// forGood reports whether err says that an item can never be read. Any other error may pass.
+func forGood(err error) bool {
+	_, damaged := errors.AsType[*store.DamageError](err)
+	return damaged || errors.Is(err, ErrNotFound) || errors.Is(err, ErrReleased)
+}
+
+// nobody notes an item of a group commit that no queue is owed, before it is published.
+func (a *acks) nobody(it *store.Item) {
 	a.mu.Lock()
-	a.next = append(a.next, seq)
+	a.next = append(a.next, store.Ack{Seq: it.Seq, Time: it.Time})
 	a.mu.Unlock()
+}
+
+// collected is what a commit writes down of the acks.
+type collected struct {
+	acks  []store.Ack // owed with it
+	acked []uint64    // owed with it no longer
+	noted uint64      // everything below it is in this commit or an earlier one; 0: there is no hook
+
+	nobody []store.Ack // those of acks that come again after a commit that failed; lanes' seqs come with their books
+	called []uint64    // those of acked that do
 }
 
 // collectAcks returns the acks that become owed with the next commit, given the seqs that some queue settles with it, and
-// those that are owed no longer. An item that cannot be read gets none.
-func (q *Queues) collectAcks(settled []uint64) (owed, called []uint64) {
+// those that are owed no longer. The marker alone calls it.
+func (q *Queues) collectAcks(settled []uint64) (c collected) {
 	a := q.acks
 	if a.hook == nil {
-		return nil, nil
+		return c
 	}
+	c.noted = q.fresh.end() // before next is taken: of what is published from here on that may lack some
 	a.mu.Lock()
-	owed, called = a.next, a.called
+	c.nobody, c.called = a.next, a.called
 	a.next, a.called = nil, nil
-	known := maps.Clone(a.owed)
 	a.mu.Unlock()
-	for _, seq := range settled {
-		if known[seq] {
-			continue
-		}
-		known[seq] = true
-		switch last, err := q.lastBit(seq); {
-		case err != nil:
-			q.o.Log.Error("an ack is not given: its item cannot be read", "seq", seq, "err", err)
-		case last:
-			owed = append(owed, seq)
+	c.acks, c.acked = slices.Clone(c.nobody), slices.Clone(c.called)
+	looked := map[uint64]bool{}
+	for _, seq := range slices.Concat(slices.Sorted(maps.Keys(a.doubt)), settled) {
+		if !looked[seq] {
+			looked[seq] = true
+			q.collectAck(&c, seq)
 		}
 	}
-	return owed, called
+	return c
 }
 
-// lastBit reports whether no queue owes an item any more, as the commit that is being made will show it.
-func (q *Queues) lastBit(seq uint64) (bool, error) {
+// collectAck adds what is to be written down of an item that some queue settled.
+func (q *Queues) collectAck(c *collected, seq uint64) {
+	doubt := q.acks.doubt[seq]
+	ack, last, err := q.lastBit(seq)
+	switch {
+	case err != nil && !forGood(err):
+		poke(q.dirty) // to try again
+		if !doubt {
+			q.o.Log.Warn("an ack waits: its item cannot be read", "seq", seq, "err", err)
+			c.acks = append(c.acks, store.Ack{Seq: seq})
+		}
+		return
+	case err != nil:
+		q.o.Log.Error("an ack is not given: its item is lost", "seq", seq, "err", err)
+	case last:
+		c.acks = append(c.acks, ack)
+		return
+	}
+	if doubt {
+		c.acked = append(c.acked, seq)
+	}
+}
+
+// lastBit reports whether no queue owes an item any more, as the commit that is being made will show it; and its ack.
+func (q *Queues) lastBit(seq uint64) (ack store.Ack, last bool, err error) {
 	it, err := q.st.Item(0, seq)
 	if err != nil {
-		return false, err
+		return ack, false, err
 	}
 	for _, n := range it.Mask.To {
 		s := q.owners[n]
@@ -103,36 +156,40 @@ func (q *Queues) lastBit(seq uint64) (bool, error) {
 			continue
 		}
 		if owes, err := s.queue.owesYet(seq); owes || err != nil {
-			return false, err
+			return ack, false, err
 		}
 	}
-	return true, nil
+	return store.Ack{Seq: seq, Time: it.Time}, true, nil
 }
 
 // committed takes over what a commit has made durable; what it has not goes into the next.
-func (a *acks) committed(owed, called []uint64, durable bool) {
+func (a *acks) committed(c collected, durable bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !durable {
-		a.next, a.called = append(owed, a.next...), append(called, a.called...)
+		a.next, a.called = append(c.nobody, a.next...), append(c.called, a.called...)
 		return
 	}
-	for _, seq := range owed {
-		a.owed[seq] = true
+	a.noted = max(a.noted, c.noted)
+	for _, ack := range c.acks {
+		if ack.Time == 0 {
+			a.doubt[ack.Seq] = true
+			continue
+		}
+		delete(a.doubt, ack.Seq)
+		a.due = append(a.due, ack)
 	}
-	for _, seq := range called {
-		delete(a.owed, seq)
+	for _, seq := range c.acked {
+		delete(a.doubt, seq)
 	}
-	if a.due = append(a.due, owed...); len(a.due) > 0 {
+	if len(a.due) > 0 {
 		poke(a.news)
 	}
 }
 
-// pins reports whether an ack of a range of seqs is owed.
+// pins reports whether an item in a range of seqs has still to be read.
 func (a *acks) pins(first, end uint64) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for seq := range a.owed {
+	for seq := range a.doubt {
 		if first <= seq && seq < end {
 			return true
 		}
@@ -141,35 +198,29 @@ func (a *acks) pins(first, end uint64) bool {
 }
 
 // ackLoop calls the hook, many ids at a time, until ctx ends. What it had no time for is called after the next start.
-func (q *Queues) ackLoop(ctx context.Context) error {
+func (q *Queues) ackLoop(ctx context.Context) {
+	a := q.acks
 	for {
 		select {
-		case <-q.acks.news:
+		case <-a.news:
 		case <-ctx.Done():
-			return nil
+			return
 		}
-		q.acks.mu.Lock()
-		due := q.acks.due
-		q.acks.due = nil
-		q.acks.mu.Unlock()
-		ids := make([]uuid.UUID, 0, len(due))
-		for _, seq := range due {
-			it, err := q.st.Item(0, seq)
-			if errors.Is(err, ErrReleased) {
-				continue // its segment went with a lost commit; the ack was for an earlier process
-			}
-			if err != nil {
-				q.o.Log.Error("an ack is not given: its item cannot be read", "seq", seq, "err", err)
-				continue
-			}
-			ids = append(ids, makeID(it.Time, seq, q.tag))
+		a.mu.Lock()
+		due := a.due
+		a.due = nil
+		a.mu.Unlock()
+		if len(due) == 0 {
+			continue
 		}
-		if len(ids) > 0 {
-			q.acks.hook(ids)
+		ids, seqs := make([]uuid.UUID, len(due)), make([]uint64, len(due))
+		for i, ack := range due {
+			ids[i], seqs[i] = makeID(ack.Time, ack.Seq, q.tag), ack.Seq
 		}
-		q.acks.mu.Lock()
-		q.acks.called = append(q.acks.called, due...)
-		q.acks.mu.Unlock()
+		a.hook(ids)
+		a.mu.Lock()
+		a.called = append(a.called, seqs...)
+		a.mu.Unlock()
 		poke(q.dirty)
 	}
 }

@@ -189,3 +189,15 @@ func TestRowsThatAreAheadWaitForTheirTurn(t *testing.T) {
 	r.fallDue(0, 9, true)
 	wantSoon(t, r, "9 is due, and its key under way", 2, 4, 7, 8)
 }
+
+// Guarantee B4, in part: an item that a sink dropped has not the mask of one that it never wanted.
+func TestMasksAreToldApartByWhatTheyDropped(t *testing.T) {
+	in := newInterner()
+	plain, dropped := in.intern([]uint32{2}, nil), in.intern([]uint32{2}, []uint32{1})
+	if plain == dropped || len(plain.Dropped) != 0 || len(dropped.Dropped) != 1 {
+		t.Errorf("%+v and %+v", plain, dropped)
+	}
+	if in.intern([]uint32{2}, []uint32{1}) != dropped || in.intern([]uint32{2, 1}, nil) == dropped {
+		t.Error("equal masks are one, others are not")
+	}
+}

@@ -23,6 +23,13 @@ func (q *Queues) trimDead() error {
 	return errors.Join(errs...)
 }
 
+// countDead changes how many dead letters there are, and whether they hold the sink. u.mu is held.
+func (u *queue) countDead(by store.Tally) {
+	u.counts.Dead = u.counts.Dead.Add(by)
+	d := u.sink.Dead
+	u.held.Store(d.MaxBytes > 0 && d.OnFull == HoldSink && u.counts.Dead.Bytes >= d.MaxBytes)
+}
+
 // deadOver is by how many bytes the dead letters are over a bound that purges them.
 func (u *queue) deadOver() int64 {
 	u.mu.Lock()

@@ -45,7 +45,7 @@ func (u *queue) checkPlaces() error {
 	r, seen, heads := &u.rows, map[uint64]bool{}, map[uint64]int{}
 	place := func(h *rowHeap) error {
 		for _, w := range h.rows {
-			if seen[w.Seq] || w.out || r.all[w.Seq] != w {
+			if seen[w.Seq] || w.out || r.all[w.Seq] != w || w.place != h || h.rows[w.at[0]] != w || r.aged.rows[w.at[1]] != w {
 				return fmt.Errorf("row %d is in two places, or in none that it should be", w.Seq)
 			}
 			seen[w.Seq] = true
@@ -75,6 +75,9 @@ func (u *queue) checkPlaces() error {
 		if u.sink.Order == Key && key != 0 && n != 1 {
 			errs = append(errs, fmt.Errorf("%d deliveries of a key are under way", n))
 		}
+	}
+	if len(r.aged.rows) != len(r.all)-r.out {
+		errs = append(errs, fmt.Errorf("%d rows are ordered by age, %d are not out", len(r.aged.rows), len(r.all)-r.out))
 	}
 	if len(seen) != len(r.all) {
 		errs = append(errs, fmt.Errorf("%d rows, %d of them in a place", len(r.all), len(seen)))
@@ -131,4 +134,18 @@ func (q *Queues) Between(do func(), sink string, after func()) error {
 		after()
 		return err
 	})
+}
+
+// FailBetween is Between where the commit of that sink alone fails, and one of another follows.
+func (q *Queues) FailBetween(do func(), failing, next string, after func()) error {
+	f, err := q.sinkNamed(failing)
+	if err != nil {
+		return err
+	}
+	return q.Between(func() {
+		do()
+		if q.commitWith(store.Change{}, []*queue{f.queue}, func(c *store.QueueChange) { c.Number = 99 }) == nil {
+			panic("it did not fail")
+		}
+	}, next, after)
 }

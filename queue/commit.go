@@ -63,6 +63,20 @@ func (p *Pending) await(ctx context.Context) error {
 // the same.
 func (p *Pending) duplicate(i int) bool { return p.dups != nil && p.dups[i] }
 
+// position is where one of items stands in the request.
+func (p *Pending) position(item int) int {
+	for i, dup := range p.dups {
+		if dup {
+			continue
+		}
+		if item == 0 {
+			return i
+		}
+		item--
+	}
+	return item
+}
+
 func (p *Pending) hash(i int) *store.Dedupe {
 	if p.keys == nil || p.keys[i] == nil {
 		return nil
@@ -187,7 +201,7 @@ func (q *Queues) commit(g *group) error {
 		q.metrics.committed(g, time.Since(began))
 		for i := range g.items {
 			if len(g.items[i].Mask.To) == 0 && q.acks.hook != nil {
-				q.acks.nobody(g.items[i].Seq)
+				q.acks.nobody(&g.items[i])
 				poke(q.dirty) // nobody settles it
 			}
 		}

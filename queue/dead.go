@@ -210,12 +210,13 @@ func (u *queue) apply(c store.QueueChange, by store.Counts, requeuedFrom uint64)
 	}
 	u.mu.Lock()
 	u.counts.Requeued = u.counts.Requeued.Add(by.Requeued)
-	u.counts.Dead = u.counts.Dead.Add(by.Dead)
+	u.countDead(by.Dead)
 	if by.Requeued.Items > 0 {
 		u.rows.requeued(requeuedFrom)
 	}
 	u.mu.Unlock()
 	u.all.room.change(u.number, by.Requeued)
+	u.all.room.wake() // the dead letters may have been full
 	poke(u.wake)
 	poke(u.all.dirty) // a segment may be free now
 	return nil
@@ -252,7 +253,7 @@ func (q *Queues) setState(ctx context.Context, name string, to store.SinkState) 
 		if recs[i].State != to {
 			rec := recs[i]
 			rec.State = to
-			if err := q.st.Commit(store.Change{QueueTime: q.clock.now(), Sinks: []store.Sink{rec}}); err != nil {
+			if err := q.st.Commit(store.Change{QueueTime: q.clock.now(), Sinks: []store.Sink{rec}, Noted: q.noted()}); err != nil {
 				return err
 			}
 		}

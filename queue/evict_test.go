@@ -1,6 +1,7 @@
 package queue_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -109,7 +110,7 @@ func TestWhatIsOutIsNotEvicted(t *testing.T) {
 	b.settle("a", done, ds...)
 	equal(t, "left", b.drain("a"), []string{"4"})
 	_, err := briefly(b, "1", "2", "3")
-	wantFull(t, err, "a") // never fits
+	wantError[*queue.TooLargeError](t, err)
 }
 
 // Guarantee B4: dead_letter makes a dead letter of the oldest; with a bound of bytes as many go as make room.
@@ -185,6 +186,50 @@ func TestManyProducersAtABoundThatEvicts(t *testing.T) {
 		if s.Waiting != 0 || s.InFlight != 0 || s.Settled != 600 {
 			t.Errorf("%+v", s)
 		}
+	}
+}
+
+// Guarantees B4, D5, in part: while full dead letters hold the sink, nothing becomes one to make room: puts wait, as with
+// block, until some are gone; and then not more go than there is room for.
+func TestFullDeadLettersHoldPutsToo(t *testing.T) {
+	for _, items := range []int{1, 3} {
+		synctest.Test(t, func(t *testing.T) {
+			o := evicting("a", 3, queue.BuryOldest)
+			o.Dead = queue.Dead{MaxBytes: 25}
+			b := newBench(t, o, named("b")[0])
+			b.fill(3, 10)
+			b.fill(3, 10) // the first three die
+			var bodies []string
+			for i := range items {
+				bodies = append(bodies, fmt.Sprintf("%-10s", fmt.Sprint("new", i)))
+			}
+			for range 3 {
+				_, err := briefly(b, bodies...)
+				wantFull(t, err, "a")
+				equal(t, "books", []any{b.status("a").Waiting, b.status("a").DeadBytes, b.status("a").Held}, []any{3, 30, true})
+				b.restart()
+			}
+			put := make(chan error, 1)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			go func() {
+				_, err := b.q.Put(ctx, queue.Request{Source: "http", Items: make([]queue.Item, items)})
+				put <- err
+			}()
+			synctest.Wait()
+			equal(t, "one is purged", b.purge(queue.DeadFilter{IDs: []uuid.UUID{b.deadOf("a")[0].ID}}), 1)
+			synctest.Wait()
+			if items == 3 {
+				equal(t, "one dies, and holds again", []any{b.status("a").Waiting, b.status("a").DeadBytes}, []any{2, 30})
+				equal(t, "purged", b.purge(queue.DeadFilter{Sink: "a"}), 3)
+			}
+			b.ok(<-put)
+			equal(t, "waiting", b.status("a").Waiting, 3)
+			b.flush()
+			b.purge(queue.DeadFilter{All: true})
+			equal(t, "a", len(b.drain("a")), 3)
+			b.stop()
+		})
 	}
 }
 
@@ -270,4 +315,29 @@ func TestDeadLettersGoAtTheirAge(t *testing.T) {
 		equal(t, "the other is owed", b.drain("a"), []string{"2"})
 		b.stop()
 	})
+}
+
+// BenchmarkEvict is puts of 1,000 items that each end the oldest of 90,000 that wait behind one key.
+func BenchmarkEvict(b *testing.B) {
+	q := newSpeedBench(b, queue.Options{Sinks: []queue.SinkOptions{{Name: "a", Order: queue.Key, Bounds: queue.Bounds{Items: new(int64(90_000)), OnFull: queue.DropOldest}}}})
+	r := queue.Request{Source: "http", Items: make([]queue.Item, 1000)}
+	for i := range r.Items {
+		r.Items[i].Key = "k"
+	}
+	for range 90 {
+		if _, err := q.q.Put(b.Context(), r); err != nil {
+			b.Fatal(err)
+		}
+	}
+	q.take("a", 1)
+	for range 100 {
+		q.none("a") // the others go behind their key
+	}
+	b.ResetTimer()
+	for b.Loop() {
+		if _, err := q.q.Put(b.Context(), r); err != nil {
+			b.Fatal(err)
+		}
+		q.none("a")
+	}
 }

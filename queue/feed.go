@@ -92,7 +92,7 @@ func (u *queue) hand(dst []Delivery, max int) (_ []Delivery, wait time.Duration,
 	if u.sink.paused.Load() || u.all.stuck.Load() {
 		return dst, -1, nil
 	}
-	if u.deadFull() {
+	if u.held.Load() {
 		if u.sink.Dead.MaxAge == 0 {
 			return dst, -1, nil
 		}
@@ -253,11 +253,12 @@ func (u *queue) hasEnded(seq uint64) bool {
 	return dead || u.books.gone[seq]
 }
 
-// deadFull reports whether the sink is held because it has as many dead letters as it may.
-func (u *queue) deadFull() bool {
-	d := u.sink.Dead
-	return d.MaxBytes > 0 && d.OnFull == HoldSink && u.counts.Dead.Bytes >= d.MaxBytes
-}
-
 // Paused reports whether the sink is paused.
 func (f *Feed) Paused() bool { return f.u.sink.paused.Load() }
+
+// Waiting returns how many items are owed to the sink.
+func (f *Feed) Waiting() int64 {
+	f.u.mu.Lock()
+	defer f.u.mu.Unlock()
+	return f.u.waiting().Items
+}

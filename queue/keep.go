@@ -137,12 +137,8 @@ const evacuatedRow, evacuatedAtOnce = 256, 256
 
 // evacuate copies what a nearly finished segment still owes into bodies, as ready rows: neither a stuck item, nor a dead
 // sink that is owed one item a minute, nor scattered dead letters pin the disk. Nearly finished is less than a sixteenth of
-// it, and less than half when room is needed. It goes on with the next mark commit where it stops. With Options.OnAck
-// nothing is evacuated: an ack that is owed needs the id, which goes with the last row of a body.
+// it, and less than half when room is needed. It goes on with the next mark commit where it stops.
 func (q *Queues) evacuate() error {
-	if q.acks.hook != nil {
-		return nil
-	}
 	share := int64(16)
 	if q.room.spare() < 0 {
 		share = 2

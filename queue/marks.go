@@ -112,13 +112,14 @@ func (q *Queues) mark() error {
 			change.Queues = append(change.Queues, c)
 		}
 	}
-	change.Acks, change.Acked = q.collectAcks(settled)
+	owed := q.collectAcks(settled)
+	change.Acks, change.Acked, change.Noted = owed.acks, owed.acked, owed.noted
 	if len(change.Queues)+len(acks)+len(change.Acks)+len(change.Acked)+len(q.kept.freed) > 0 {
 		err := q.st.Commit(change)
 		for i := range change.Queues {
 			q.owners[change.Queues[i].Number].queue.committed(&change.Queues[i], err == nil)
 		}
-		q.acks.committed(change.Acks, change.Acked, err == nil)
+		q.acks.committed(owed, err == nil)
 		if err != nil {
 			q.join.unready(acks)
 			return err
@@ -163,7 +164,7 @@ func (u *queue) collect(settled *[]uint64) (c store.QueueChange, dirty bool) {
 	slices.SortFunc(c.Rows, func(a, b store.Row) int { return cmp.Compare(a.Seq, b.Seq) }) // in their order they cost much less
 	c.Gone = rangesOf(u.books.ended)
 	*settled = append(*settled, u.books.acked...)
-	u.books.acked = u.books.acked[:0]
+	u.books.acking, u.books.acked = u.books.acked, nil
 	u.books.dirty, u.books.aside = false, 0
 	return c, true
 }
@@ -183,12 +184,13 @@ func (q *Queues) commitWith(change store.Change, queues []*queue, add func(*stor
 		}
 		change.Queues = append(change.Queues, c)
 	}
-	change.Acks, change.Acked = q.collectAcks(settled)
+	owed := q.collectAcks(settled)
+	change.Acks, change.Acked, change.Noted = owed.acks, owed.acked, owed.noted
 	err := q.st.Commit(change)
 	for i, u := range queues {
 		u.committed(&change.Queues[i], err == nil)
 	}
-	q.acks.committed(change.Acks, change.Acked, err == nil)
+	q.acks.committed(owed, err == nil)
 	return err
 }
 
@@ -197,7 +199,7 @@ func (u *queue) committed(c *store.QueueChange, durable bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if !durable {
-		u.books.dirty = true
+		u.books.dirty, u.books.acked = true, append(u.books.acking, u.books.acked...)
 		for i := range c.Rows {
 			if w := u.rows.all[c.Rows[i].Seq]; w != nil {
 				w.dirty = true
@@ -205,7 +207,7 @@ func (u *queue) committed(c *store.QueueChange, durable bool) {
 		}
 		return
 	}
-	u.books.cursor = c.Cursor
+	u.books.cursor, u.books.acking = c.Cursor, nil
 	for i := range c.Rows {
 		if c.Rows[i].State == store.RowDead {
 			delete(u.books.dying, c.Rows[i].Seq)

@@ -1,9 +1,12 @@
 package queue_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -275,4 +278,52 @@ func TestOpenRefusesNamesThatAreEmptyOrUsedTwice(t *testing.T) {
 		}
 	}
 	b.ok(b.st.Close())
+}
+
+// Guarantee F4, in part: a former name whose queue is not taken over is told of, and keeps its items.
+func TestFormerNameThatKeepsItsQueueIsToldOf(t *testing.T) {
+	var log bytes.Buffer
+	o := lazily(named("old", "older", "new")...)
+	o.Log = slog.New(slog.NewTextHandler(&log, nil))
+	b := newBenchOf(t, o)
+	b.put("x")
+	b.stop()
+	b.Sinks = []queue.SinkOptions{{Name: "new", Was: []string{"older"}}, {Name: "heir", Was: []string{"old"}}}
+	b.start()
+	b.stop()
+	equal(t, "warnings", strings.Count(log.String(), "does not take over"), 1)
+	for _, want := range []string{"sink=new", "was=older"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("%s does not say %s", log.String(), want)
+		}
+	}
+	b.start()
+	equal(t, "older", b.status("older").State, "orphan")
+	equal(t, "old items", []any{b.drain("heir"), b.status("older").Waiting}, []any{[]string{"x"}, 1})
+}
+
+// Guarantees B2, C8, in part: with order strict a batch gathers what comes while it is held, and nobody else gets any.
+func TestStrictBatchGathersWhatComes(t *testing.T) {
+	b := newBench(t, named("a")...)
+	b.put("0")
+	ds := b.take("a", 1)
+	b.put("1", "2")
+	b.none("a")
+	ds, err := b.feed("a").Next(over(), ds, 1)
+	b.ok(err)
+	equal(t, "the batch", texts(ds), []string{"0", "1"})
+	b.none("a")
+	b.settle("a", done, ds...)
+	equal(t, "the rest", b.drain("a"), []string{"2"})
+}
+
+// Guarantee D4, in part: more requeued items than are read from disk at a time all come, in order.
+func TestRequeuedItemsComePageByPage(t *testing.T) {
+	b := newBench(t, none("a", 4096))
+	b.fill(2500, 10)
+	b.bury("a", "no")
+	equal(t, "requeued", b.requeue(queue.DeadFilter{All: true}), 2500)
+	if got, want := b.drain("a"), numbers(0, 2500); !slices.Equal(got, want) {
+		t.Errorf("%d of %d came", len(got), len(want))
+	}
 }

@@ -4,6 +4,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -192,6 +193,9 @@ func (q *Queues) admit(ctx context.Context, p *Pending) error {
 		routes[i] = q.route(p.items[i].Attrs)
 	}
 	masks, err := q.room.reserve(ctx, q, routes, p.items)
+	if e, ok := errors.AsType[*TooLargeError](err); ok && e.Item >= 0 {
+		e.Item = p.position(e.Item)
+	}
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"holdfast/store"
@@ -26,6 +27,7 @@ type queue struct {
 	sink   *sink
 	all    *Queues
 	wake   chan struct{} // to the feed: something may have changed
+	held   atomic.Bool   // by full dead letters; written under mu
 
 	mu        sync.Mutex
 	reader    *store.Reader
@@ -57,6 +59,7 @@ type books struct {
 	ended  map[uint64]store.Reason // settled without delivery, and not durably yet
 	gone   map[uint64]bool         // rows whose end is not durable yet
 	acked  []uint64                // owed no longer, since the last commit began; only with Options.OnAck
+	acking []uint64                // likewise, before: the commit that is made has them
 }
 
 // maxWaiting bounds the rows in memory, and the deliveries between the cursor and pos: beyond it nothing is read ahead.
@@ -85,7 +88,8 @@ func loadQueue(q *Queues, s *sink, number uint32) (*queue, error) {
 	if err := u.rows.load(q, number, state.Cursor, s.Order == Key); err != nil {
 		return nil, err
 	}
-	q.room.bound(s.SinkOptions, number, u.waiting())
+	u.countDead(store.Tally{})
+	q.room.bound(u)
 	return u, nil
 }
 

@@ -31,7 +31,7 @@ type Options struct {
 	Retain          Retain                // what is kept of delivered items, to be replayed
 	DedupeWindow    time.Duration         // how long an idempotency key is known; default 24h
 	DedupeKeys      int                   // how many are known at most; default 100,000
-	OnAck           func(ids []uuid.UUID) // called at least once for each item that nobody is owed any more; nil: not at all. Run waits for it to return, and segments stay whole until nothing of them is owed
+	OnAck           func(ids []uuid.UUID) // called at least once for each item that nobody is owed any more; nil: not at all. Run waits for it to return
 	Registry        prometheus.Registerer // where metrics go; nil: nowhere
 	Log             *slog.Logger          // nil: discarded
 }
@@ -46,7 +46,7 @@ type Retain struct {
 // SinkOptions are what the queue must know of a sink.
 type SinkOptions struct {
 	Name   string
-	Was    []string               // names that it had: the queue of such a one is its own now
+	Was    []string               // names that it had: the queue of the first that there is becomes its own, unless it has one
 	Match  func(store.Attrs) bool // which items it wants, decided when they are accepted; nil: all
 	Order  Order
 	Bounds Bounds
@@ -75,8 +75,8 @@ type Bounds struct {
 type OnFull int
 
 // Block waits for room. DropNewest accepts the item without this sink, and records that. DropOldest accepts it, and ends the
-// oldest delivery that is not out; BuryOldest makes a dead letter of that one. What is out is left alone, so that with the
-// latter two as much may wait beyond the bound as is out.
+// oldest delivery that is not out; BuryOldest makes a dead letter of that one, and is Block while the dead letters are full
+// and hold the sink. What is out is left alone, so that with the latter two as much may wait beyond the bound as is out.
 const (
 	Block OnFull = iota
 	DropNewest
@@ -189,7 +189,7 @@ func Open(st *store.Store, o Options) (*Queues, error) {
 		dedupe:   newDedupe(o.DedupeWindow, o.DedupeKeys, clock.now),
 		fresh:    newFresh(o.Handover, st.Next()),
 		join:     newJoin(kick),
-		acks:     newAcks(o.OnAck),
+		acks:     newAcks(o.OnAck, st.Noted()),
 		requests: make(chan *Pending, 4096),
 		ops:      make(chan op),
 		kick:     kick,
@@ -225,16 +225,7 @@ func (q *Queues) openSinks() error {
 	var change store.Change
 	var records []store.Sink
 	for _, o := range q.o.Sinks {
-		rec, known := stored[o.Name]
-		for _, name := range o.Was {
-			if old, there := stored[name]; there && !known {
-				rec, known = old, true
-				rec.Name = o.Name
-				delete(stored, name)
-				change.Sinks = append(change.Sinks, store.Sink{Name: name, State: store.Removed}, rec)
-			}
-		}
-		delete(stored, o.Name)
+		rec, known := q.inherit(o, stored, &change)
 		rec, changed := adopt(rec, known, o.Name, q.st.NextQueue)
 		if changed {
 			change.Sinks = append(change.Sinks, rec)
@@ -254,12 +245,32 @@ func (q *Queues) openSinks() error {
 		records = append(records, rec)
 	}
 	if len(change.Sinks) > 0 {
-		change.QueueTime = q.clock.now()
+		change.QueueTime, change.Noted = q.clock.now(), q.noted()
 		if err := q.st.Commit(change); err != nil {
 			return err
 		}
 	}
 	return q.loadSinks(records)
+}
+
+// inherit takes the record of a sink out of stored: under its own name, else under one that it had. A former name that it
+// does not need stays an orphan, and that is said.
+func (q *Queues) inherit(o SinkOptions, stored map[string]store.Sink, change *store.Change) (rec store.Sink, known bool) {
+	rec, known = stored[o.Name]
+	delete(stored, o.Name)
+	for _, name := range o.Was {
+		old, there := stored[name]
+		switch {
+		case there && !known:
+			rec, known = old, true
+			rec.Name = o.Name
+			delete(stored, name)
+			change.Sinks = append(change.Sinks, store.Sink{Name: name, State: store.Removed}, rec)
+		case there:
+			q.o.Log.Warn("a sink has a queue already, and does not take over the one of its former name", "sink", o.Name, "was", name)
+		}
+	}
+	return rec, known
 }
 
 // adopt is what a configured sink's record becomes: a new one gets a queue of its own, an orphan comes back to life.
@@ -311,15 +322,15 @@ func (q *Queues) Run(ctx context.Context) error {
 	last, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	var committer, others sync.WaitGroup
-	var committed, marked, acked error
+	var committed, marked error
 	committer.Go(func() { defer fail(); committed = q.commitLoop(ctx) })
 	others.Go(func() { defer fail(); marked = q.markLoop(last) })
-	others.Go(func() { defer fail(); acked = q.ackLoop(last) })
+	others.Go(func() { q.ackLoop(last) })
 	others.Go(func() { q.keepLoop(last) })
 	committer.Wait()
 	end()
 	others.Wait()
-	return cmp.Or(committed, marked, acked)
+	return cmp.Or(committed, marked)
 }
 
 // refuse makes every later put fail with ErrStopping.

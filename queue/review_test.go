@@ -139,10 +139,10 @@ func TestRefusedRequestEvictsNothing(t *testing.T) {
 		b.put("1", "2", "3", "4", "5")
 		brief, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		for _, n := range []int{6, 3} { // never fits in two; does not fit now in the third
-			_, err := b.q.Put(brief, queue.Request{Source: "http", Items: make([]queue.Item, n)})
-			wantError[*queue.FullError](t, err)
-		}
+		_, err := b.q.Put(brief, queue.Request{Source: "http", Items: make([]queue.Item, 6)}) // never fits in two
+		wantError[*queue.TooLargeError](t, err)
+		_, err = b.q.Put(brief, queue.Request{Source: "http", Items: make([]queue.Item, 3)}) // does not fit now in the third
+		wantFull(t, err, "blocks")
 		for _, s := range []string{"drops", "buries"} {
 			if got := b.status(s); got.Waiting != 5 || got.Dead != 0 {
 				t.Errorf("%s: %d wait and %d are dead after requests that were refused", s, got.Waiting, got.Dead)

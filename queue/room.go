@@ -38,7 +38,8 @@ type hold struct {
 	sink string
 	Bounds
 	store.Tally
-	coming int // items of it that no lane can see yet
+	coming int          // items of it that no lane can see yet
+	held   *atomic.Bool // its dead letters are full: see queue
 }
 
 // retryFull is how long after an append met a full disk the next request may try again.
@@ -56,9 +57,9 @@ func newRoom(st *store.Store, o Options) *room {
 }
 
 // bound makes a sink's bounds known, with what waits for it now. Only Open calls it.
-func (r *room) bound(s SinkOptions, queue uint32, waiting store.Tally) {
-	if s.Bounds.Items != nil || s.Bounds.Bytes != nil {
-		r.holds[queue] = &hold{sink: s.Name, Bounds: s.Bounds, Tally: waiting}
+func (r *room) bound(u *queue) {
+	if b := u.sink.Bounds; b.Items != nil || b.Bytes != nil {
+		r.holds[u.number] = &hold{sink: u.sink.Name, Bounds: b, Tally: u.waiting(), held: &u.held}
 	}
 }
 
@@ -148,7 +149,7 @@ func (r *room) reserve(ctx context.Context, q *Queues, routes []*store.Mask, ite
 			return nil, full.err
 		}
 		if full.evict != 0 {
-			if again, err := r.evict(q, full.evict, over); err != nil {
+			if again, err := r.evict(q, full, over); err != nil {
 				return nil, err
 			} else if again {
 				continue
@@ -168,20 +169,28 @@ func (r *room) reserve(ctx context.Context, q *Queues, routes []*store.Mask, ite
 type refusal struct {
 	err   error
 	never bool
-	evict uint32 // the queue whose oldest delivery is to make room; 0: none
+	evict uint32 // the queue whose oldest deliveries are to make room; 0: none
+	sum   store.Tally
 }
 
-// evict makes room in a queue, and reports whether it did. If not, everything that waits is out, and the request may go
-// over the bound; or it is still being committed, and the request waits for that.
-func (r *room) evict(q *Queues, queue uint32, over map[uint32]bool) (found bool, err error) {
-	s := q.owners[queue]
-	if found, err = s.queue.evict(s.Bounds.OnFull); err != nil || found {
-		return found, err
+// evict makes room in a queue for all that a request has for it, and reports whether it made some. If not, everything that
+// waits is out, and the request may go over the bound; or it is still being committed, or the dead letters are full, and
+// the request waits for that.
+func (r *room) evict(q *Queues, full *refusal, over map[uint32]bool) (again bool, err error) {
+	s := q.owners[full.evict]
+	for more := true; more; {
+		found, err := s.queue.evict(s.Bounds.OnFull)
+		if err != nil {
+			return false, err
+		}
+		r.mu.Lock()
+		h := r.holds[full.evict]
+		over[full.evict] = !found && h.coming == 0 && !h.blocks()
+		again = again || found || over[full.evict]
+		more = found && !h.fits(h.Add(full.sum))
+		r.mu.Unlock()
 	}
-	r.mu.Lock()
-	over[queue] = r.holds[queue].coming == 0
-	r.mu.Unlock()
-	return over[queue], nil
+	return again, nil
 }
 
 // fit decides, per item, which sinks drop it; or says why the request does not fit. What never fits comes first, and what
@@ -202,9 +211,9 @@ func (r *room) fit(routes []*store.Mask, items []store.Item, over map[uint32]boo
 				dropped[i] = append(dropped[i], n)
 				continue
 			case !h.fits(sum):
-				return nil, &refusal{err: &FullError{Sink: h.sink}, never: true}
+				return nil, &refusal{err: h.tooLarge(n, i, routes, items), never: true}
 			case over[n], h.fits(h.Add(sum)):
-			case h.OnFull == Block:
+			case h.blocks():
 				blocks = &refusal{err: &FullError{Sink: h.sink}}
 			default:
 				evicts = &refusal{err: &FullError{Sink: h.sink}, evict: n}
@@ -212,7 +221,31 @@ func (r *room) fit(routes []*store.Mask, items []store.Item, over map[uint32]boo
 			extra[n] = sum
 		}
 	}
+	if evicts != nil {
+		evicts.sum = extra[evicts.evict]
+	}
 	return dropped, cmp.Or(blocks, evicts)
+}
+
+// blocks reports whether a request that does not fit now waits.
+func (h *hold) blocks() bool { return h.OnFull == Block || h.OnFull == BuryOldest && h.held.Load() }
+
+// tooLarge says what the request has for a queue that will never have room for it; item is where it comes to be too much.
+func (h *hold) tooLarge(queue uint32, item int, routes []*store.Mask, items []store.Item) error {
+	var sum store.Tally
+	for i := range items {
+		if slices.Contains(routes[i].To, queue) {
+			sum = sum.Add(store.Tally{Items: 1, Bytes: int64(len(items[i].Body))})
+		}
+	}
+	if b := h.Bounds.Bytes; b != nil && sum.Bytes > *b {
+		what := "bytes for sink " + h.sink
+		if own := int64(len(items[item].Body)); own > *b {
+			return &TooLargeError{item, own, *b, what}
+		}
+		return &TooLargeError{-1, sum.Bytes, *b, what}
+	}
+	return &TooLargeError{-1, sum.Items, *h.Bounds.Items, "items for sink " + h.sink}
 }
 
 func (h *hold) fits(t store.Tally) bool {
@@ -262,6 +295,18 @@ func (r *room) came(items []store.Item) {
 			}
 		}
 	}
+	r.release()
+}
+
+// wake has those who wait for room look again.
+func (r *room) wake() {
+	r.mu.Lock()
+	r.release()
+	r.mu.Unlock()
+}
+
+// release is wake where r.mu is held.
+func (r *room) release() {
 	close(r.freed)
 	r.freed = make(chan struct{})
 }
@@ -275,8 +320,7 @@ func (r *room) change(queue uint32, by store.Tally) {
 	r.mu.Lock()
 	h.Tally = h.Add(by)
 	if by.Items < 0 {
-		close(r.freed)
-		r.freed = make(chan struct{})
+		r.release()
 	}
 	r.mu.Unlock()
 }

@@ -20,6 +20,7 @@ type rows struct {
 	soon   rowHeap
 	coming rowHeap             // by seq
 	lines  map[uint64]*rowHeap // by hash of the key, with order key; there is one while a delivery of the key is under way
+	aged   rowHeap             // by seq: all that are not out, whatever their place, for who makes room
 	out    int
 
 	ready bool   // there may be ready rows on disk, at or above from, that are not in memory
@@ -33,6 +34,15 @@ type row struct {
 	turn   int  // how often it was handed out, so that an old delivery cannot settle a new one
 	dirty  bool // not as stored
 	stored bool // on disk in some form
+
+	place *rowHeap // nil: out, or not in memory any more
+	at    [2]int   // index in place, and in aged
+}
+
+// makeRows returns rows without any.
+func makeRows() rows {
+	return rows{all: map[uint64]*row{}, later: rowHeap{less: sooner}, early: rowHeap{less: sooner}, soon: rowHeap{less: older},
+		coming: rowHeap{less: older}, lines: map[uint64]*rowHeap{}, aged: rowHeap{less: older, slot: 1}}
 }
 
 // farthest bounds how far ahead a next attempt may be when it is loaded: a clock that was wrong when it was stored
@@ -44,8 +54,8 @@ const page = 1000
 
 // load reads the rows that wait for their time. Ready ones are fetched when their turn comes.
 func (r *rows) load(q *Queues, number uint32, pos uint64, byKey bool) error {
-	*r = rows{all: map[uint64]*row{}, later: rowHeap{less: sooner}, early: rowHeap{less: sooner}, soon: rowHeap{less: older},
-		coming: rowHeap{less: older}, lines: map[uint64]*rowHeap{}, ready: true}
+	*r = makeRows()
+	r.ready = true
 	latest, wall := q.clock.now()+farthest.Milliseconds(), time.Now().UnixMilli()
 	for from := uint64(0); ; {
 		found, err := q.st.Rows(number, from, page, store.RowRetry, store.RowNotDue, store.RowBlocked)
@@ -77,12 +87,28 @@ func (r *rows) put(w *row) {
 	}
 	switch w.State {
 	case store.RowRetry:
-		heap.Push(&r.later, w)
+		r.place(w, &r.later)
 	case store.RowNotDue:
-		heap.Push(&r.early, w)
+		r.place(w, &r.early)
 	default:
-		heap.Push(&r.soon, w)
+		r.place(w, &r.soon)
 	}
+}
+
+// place puts a row that is out, new, or was just popped into a place.
+func (r *rows) place(w *row, h *rowHeap) {
+	if w.place == nil {
+		heap.Push(&r.aged, w)
+	}
+	w.place = h
+	heap.Push(h, w)
+}
+
+// leave takes a row out of its place.
+func (r *rows) leave(w *row) {
+	heap.Remove(w.place, w.at[0])
+	heap.Remove(&r.aged, w.at[1])
+	w.place = nil
 }
 
 // enter adds a row that is new to memory, or whose time has come: with order key it goes behind its key's, if one is under
@@ -91,7 +117,7 @@ func (r *rows) enter(w *row, byKey bool) {
 	r.all[w.Seq] = w
 	if byKey && w.KeyHash != 0 && w.State != store.RowNotDue {
 		if line := r.lines[w.KeyHash]; line != nil {
-			heap.Push(line, w)
+			r.place(w, line)
 			return
 		}
 		r.begin(w.KeyHash)
@@ -107,7 +133,7 @@ func (r *rows) arrive(w *row, pos uint64, byKey bool) {
 		return
 	}
 	r.all[w.Seq] = w
-	heap.Push(&r.coming, w)
+	r.place(w, &r.coming)
 }
 
 // reach has those enter that nothing can come before any more: the stream has come to pos, and the ready ones on disk
@@ -148,7 +174,7 @@ func (r *rows) remove(w *row) {
 // retry moves the rows whose next attempt has come to those that are handed out by seq.
 func (r *rows) retry(now int64) {
 	for len(r.later.rows) > 0 && r.later.rows[0].Next <= now {
-		heap.Push(&r.soon, heap.Pop(&r.later))
+		r.place(heap.Pop(&r.later).(*row), &r.soon)
 	}
 }
 
@@ -167,7 +193,11 @@ func (r *rows) fallDue(wall int64, pos uint64, byKey bool) {
 func (r *rows) fetch(st *store.Store, number uint32, pos uint64, byKey bool, over func(seq uint64) bool) error {
 	r.reach(pos, byKey)
 	for r.ready && r.lowest() >= r.from {
-		found, err := st.ReadyRows(number, r.from, page)
+		most := page
+		if len(r.all) >= maxWaiting {
+			most = 1 // to know whether there is any
+		}
+		found, err := st.ReadyRows(number, r.from, most)
 		if err != nil {
 			return err
 		}
@@ -180,7 +210,7 @@ func (r *rows) fetch(st *store.Store, number uint32, pos uint64, byKey bool, ove
 				r.arrive(&row{Row: s, stored: true}, pos, byKey)
 			}
 		}
-		r.ready = len(found) == page
+		r.ready = len(found) == most
 		r.reach(pos, byKey)
 	}
 	return nil
@@ -216,7 +246,8 @@ func (r *rows) next() *row {
 
 // hand takes the row that next returned out.
 func (r *rows) hand() *row {
-	w := heap.Pop(&r.soon).(*row)
+	w := r.soon.rows[0]
+	r.leave(w)
 	w.out = true
 	w.turn++
 	r.out++
@@ -262,16 +293,24 @@ func (r *rows) head() (seq uint64, waits bool) {
 func sooner(a, b *row) bool { return a.Next < b.Next || a.Next == b.Next && a.Seq < b.Seq }
 func older(a, b *row) bool  { return a.Seq < b.Seq }
 
-// A rowHeap is a container/heap of rows.
+// A rowHeap is a container/heap of rows, which know where in it they are.
 type rowHeap struct {
 	rows []*row
 	less func(a, b *row) bool
+	slot int // of row.at
 }
 
 func (h *rowHeap) Len() int           { return len(h.rows) }
 func (h *rowHeap) Less(i, j int) bool { return h.less(h.rows[i], h.rows[j]) }
-func (h *rowHeap) Swap(i, j int)      { h.rows[i], h.rows[j] = h.rows[j], h.rows[i] }
-func (h *rowHeap) Push(x any)         { h.rows = append(h.rows, x.(*row)) }
+func (h *rowHeap) Swap(i, j int) {
+	h.rows[i], h.rows[j] = h.rows[j], h.rows[i]
+	h.rows[i].at[h.slot], h.rows[j].at[h.slot] = i, j
+}
+func (h *rowHeap) Push(x any) {
+	w := x.(*row)
+	w.at[h.slot] = len(h.rows)
+	h.rows = append(h.rows, w)
+}
 func (h *rowHeap) Pop() any {
 	last := len(h.rows) - 1
 	w := h.rows[last]

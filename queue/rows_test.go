@@ -9,7 +9,7 @@ import (
 )
 
 func newRows(list ...store.Row) *rows {
-	r := &rows{all: map[uint64]*row{}, later: rowHeap{less: sooner}, early: rowHeap{less: sooner}, soon: rowHeap{less: older}, coming: rowHeap{less: older}, lines: map[uint64]*rowHeap{}}
+	r := new(makeRows())
 	for _, w := range list {
 		r.put(&row{Row: w})
 	}

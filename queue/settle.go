@@ -137,7 +137,8 @@ func (u *queue) bury(w *row, o Outcome, now time.Time) {
 	sum := store.Tally{Items: 1, Bytes: w.Bytes}
 	u.books.dirty = true
 	u.books.dying[w.Seq] = w.Row
-	u.counts.Dead, u.counts.Settled = u.counts.Dead.Add(sum), u.counts.Settled.Add(sum)
+	u.countDead(sum)
+	u.counts.Settled = u.counts.Settled.Add(sum)
 	u.all.metrics.died(u, o)
 	u.finish(w.Seq, w.Bytes, owed)
 }

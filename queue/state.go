@@ -24,7 +24,7 @@ type ItemState struct {
 type Progress struct {
 	Sink, State string
 	Attempts    int
-	Next        time.Time // of the next attempt; zero: none is set
+	Next        time.Time // of the next attempt; zero: none is set, or the sink is paused
 	LastError   string
 }
 
@@ -171,6 +171,7 @@ func (u *queue) ofRow(w *store.Row, out bool) progress {
 		p.State = "blocked"
 	case w.State == store.RowNotDue:
 		p.State, p.Next = "not_due", time.UnixMilli(w.Next)
+	case u.sink.paused.Load(): // its time may come, and nothing follows from that
 	default:
 		p.Next = u.all.clock.wall(w.Next)
 	}
@@ -188,7 +189,7 @@ type SinkStatus struct {
 	Accepted, Requeued          int64     // since the queue was made
 	Settled, Delivered, Dropped int64     // Settled since the queue was made; the others since the start
 	LastError                   string    // of the delivery that is retried next; empty: none is
-	NextAttempt                 time.Time // of that one
+	NextAttempt                 time.Time // of that one; zero while the sink is paused
 	Held                        bool      // by dead letters that are full; LastError says so
 }
 
@@ -219,10 +220,13 @@ func (u *queue) status() SinkStatus {
 	if w.Items > 0 {
 		s.Oldest = u.oldest()
 	}
-	if s.Held = u.deadFull(); s.Held {
+	if s.Held = u.held.Load(); s.Held {
 		s.LastError = "dead letters are full: nothing is delivered until some are requeued or purged"
 	} else if next := u.rows.nextRetry(); next != nil {
-		s.LastError, s.NextAttempt = next.LastError, u.all.clock.wall(next.Next)
+		s.LastError = next.LastError
+		if s.State == "active" {
+			s.NextAttempt = u.all.clock.wall(next.Next)
+		}
 	}
 	s.Delivered, s.Dropped = u.all.metrics.outcomes(u)
 	return s

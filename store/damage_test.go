@@ -33,7 +33,7 @@ func fullStore(t testing.TB) string {
 	dir := newQueuesDir(t)
 	q := openTestQueues(t, dir)
 	rnd := rand.New(rand.NewPCG(1, 2))
-	c := Change{QueueTime: 77, Sinks: []Sink{liveSink("a", 1), liveSink("b", 2, 3)}, Acks: []uint64{3, 4, 5}}
+	c := Change{QueueTime: 77, Sinks: []Sink{liveSink("a", 1), liveSink("b", 2, 3)}, Acks: []Ack{{3, 30}, {4, 0}, {5, 50}}}
 	for number := uint32(1); number <= 3; number++ {
 		qc := QueueChange{Number: number, Cursor: 5000, Counts: Counts{Settled: Tally{int64(number), 2}}}
 		for seq := uint64(1); seq < 5000; seq += 1 + rnd.Uint64N(8) {
@@ -215,7 +215,7 @@ func TestEveryEntryIsMissed(t *testing.T) {
 	dir := newQueuesDir(t)
 	q := openTestQueues(t, dir)
 	mustCommit(t, q, Change{
-		Sinks: []Sink{liveSink("a", 1)}, Acks: []uint64{1}, Bodies: []Body{{0, Item{Seq: 2}}},
+		Sinks: []Sink{liveSink("a", 1)}, Acks: []Ack{{1, 2}}, Bodies: []Body{{0, Item{Seq: 2}}},
 		Queues: []QueueChange{{Number: 1, Marks: []uint64{9}, Gone: []Gone{{1, 1, GoneLost}}, Rows: []Row{
 			{Seq: 2, State: RowReady, KeyHash: 1}, {Seq: 3, State: RowNotDue}, {Seq: 4, State: RowDead}, {Seq: 5, State: RowBlocked}}}},
 	})

@@ -77,10 +77,10 @@ func TestAcksAreDurableWithTheMarksThatOweThem(t *testing.T) {
 	type image struct {
 		dir    string
 		cursor uint64
-		acks   []uint64
+		acks   []Ack
 	}
 	var images []image
-	step := func(c Change, cursor uint64, acks ...uint64) {
+	step := func(c Change, cursor uint64, acks ...Ack) {
 		t.Helper()
 		mustStore(t, s, c)
 		got, err := s.Acks(0, 100)
@@ -90,14 +90,14 @@ func TestAcksAreDurableWithTheMarksThatOweThem(t *testing.T) {
 	}
 	settle := func(cursor uint64) []QueueChange { return []QueueChange{{Number: 1, Cursor: cursor}} }
 	step(Change{Queues: settle(1)}, 1)
-	step(Change{Queues: settle(4), Acks: []uint64{1, 2, 3}}, 4, 1, 2, 3)
-	step(Change{Acked: []uint64{2, 77}}, 4, 1, 3) // of one that is not there, too
-	step(Change{Queues: settle(6), Acks: []uint64{4, 5}, Acked: []uint64{1, 3}}, 6, 4, 5)
-	step(Change{Queues: settle(7), Acks: []uint64{6}, Acked: []uint64{6, 4}}, 7, 5)
-	step(Change{Acks: []uint64{5}}, 7, 5) // owed already
+	step(Change{Queues: settle(4), Acks: []Ack{{1, 70}, {2, 71}, {3, 0}}}, 4, Ack{1, 70}, Ack{2, 71}, Ack{3, 0})
+	step(Change{Acked: []uint64{2, 77}}, 4, Ack{1, 70}, Ack{3, 0}) // of one that is not there, too
+	step(Change{Queues: settle(6), Acks: []Ack{{4, 72}, {5, 0}}, Acked: []uint64{1, 3}}, 6, Ack{4, 72}, Ack{5, 0})
+	step(Change{Queues: settle(7), Acks: []Ack{{6, 74}}, Acked: []uint64{6, 4}}, 7, Ack{5, 0})
+	step(Change{Acks: []Ack{{5, 73}}}, 7, Ack{5, 73}) // it was in doubt
 	step(Change{Acked: []uint64{5}}, 7)
 	// A change that is refused leaves both as they were.
-	err := s.Commit(Change{Queues: []QueueChange{{Number: 1, Cursor: 9}, {Number: 99}}, Acks: []uint64{8}, Acked: []uint64{5}})
+	err := s.Commit(Change{Queues: []QueueChange{{Number: 1, Cursor: 9}, {Number: 99}}, Acks: []Ack{{8, 75}}, Acked: []uint64{5}})
 	equal(t, "refused", err != nil, true)
 	step(Change{}, 7)
 	for _, i := range images {
@@ -108,6 +108,19 @@ func TestAcksAreDurableWithTheMarksThatOweThem(t *testing.T) {
 		state, err := killed.LoadQueue(1)
 		equal(t, "error", err, nil)
 		equal(t, "cursor", state.Cursor, i.cursor)
+		equal(t, "error", killed.Close(), nil)
+	}
+}
+
+// Guarantee E4, in part: what a commit says nothing of is looked at by the next start, however much is durable.
+func TestNotedIsWhatTheNewestCommitSays(t *testing.T) {
+	s := openStore(t, newQueuesDir(t))
+	mustStore(t, s, Change{Sinks: []Sink{liveSink("a", 1)}})
+	mustAppend(t, s, 10)
+	for _, step := range []struct{ said, want uint64 }{{4, 4}, {8, 8}, {99, 11}, {0, 11}, {3, 11}} {
+		mustStore(t, s, Change{Noted: step.said})
+		killed := openStore(t, crash(t, s))
+		equal(t, "noted", killed.Noted(), step.want)
 		equal(t, "error", killed.Close(), nil)
 	}
 }

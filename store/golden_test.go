@@ -35,7 +35,7 @@ func goldenChange() Change {
 				Expires: 17, NotBefore: 18, Continues: true, Dedupe: &Dedupe{Key: [16]byte{19}, Body: [16]byte{20}}, Body: []byte("body")}},
 			{1, Item{Seq: 9, Mask: &Mask{}, Body: []byte("edited")}},
 		},
-		Acks: []uint64{21, 22},
+		Acks: []Ack{{Seq: 21}, {Seq: 22}},
 	}
 }
 

@@ -21,7 +21,11 @@ func (s *Store) Commit(c Change) error {
 	if err := s.log.failure(); err != nil {
 		return err
 	}
-	moved, err := s.queues.commit(&c, s.logView())
+	v := s.logView()
+	if c.Noted != 0 {
+		v.synced = min(v.synced, c.Noted)
+	}
+	moved, err := s.queues.commit(&c, v)
 	if err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}

@@ -28,7 +28,7 @@ type model struct {
 	sinks  map[string]Sink
 	queues map[uint32]*queueModel
 	bodies map[bodyID]Item
-	acks   map[uint64]bool
+	acks   map[uint64]int64
 	time   int64
 }
 
@@ -86,7 +86,9 @@ func (m *model) draw(t *rapid.T) Change {
 		it := Item{Seq: modelSeq().Draw(t, "seq"), Mask: &Mask{}, Key: rapid.StringN(0, 3, 9).Draw(t, "key")}
 		c.Bodies = append(c.Bodies, Body{number, it})
 	}
-	c.Acks = rapid.SliceOfN(modelSeq(), 0, 2).Draw(t, "acks")
+	for _, seq := range rapid.SliceOfN(modelSeq(), 0, 2).Draw(t, "acks") {
+		c.Acks = append(c.Acks, Ack{seq, rapid.Int64().Draw(t, "time")})
+	}
 	c.Acked = rapid.SliceOfN(modelSeq(), 0, 4).Draw(t, "acked")
 	return c
 }
@@ -115,8 +117,8 @@ func (m *model) apply(c *Change) {
 		}
 		return true
 	})
-	for _, seq := range c.Acks {
-		m.acks[seq] = true
+	for _, a := range c.Acks {
+		m.acks[a.Seq] = a.Time
 	}
 	for _, seq := range c.Acked {
 		delete(m.acks, seq)
@@ -158,7 +160,11 @@ func (m *model) compare(t *rapid.T, q *queues) {
 	}
 	acks, err := q.acks(0, 100)
 	equal(t, "error", err, nil)
-	equal(t, "acks", append([]uint64{}, acks...), append([]uint64{}, slices.Sorted(maps.Keys(m.acks))...))
+	var want []Ack
+	for _, seq := range slices.Sorted(maps.Keys(m.acks)) {
+		want = append(want, Ack{seq, m.acks[seq]})
+	}
+	equal(t, "acks", acks, want)
 	for number, qm := range m.queues {
 		m.compareQueue(t, q, number, qm)
 	}
@@ -234,7 +240,7 @@ func TestQueuesAreTheModel(t *testing.T) {
 		q, err := openQueues(dir)
 		equal(rt, "error", err, nil)
 		defer func() { _ = q.close() }()
-		m := &model{sinks: map[string]Sink{}, queues: map[uint32]*queueModel{}, bodies: map[bodyID]Item{}, acks: map[uint64]bool{}}
+		m := &model{sinks: map[string]Sink{}, queues: map[uint32]*queueModel{}, bodies: map[bodyID]Item{}, acks: map[uint64]int64{}}
 		for range rapid.IntRange(1, 12).Draw(rt, "steps") {
 			c := m.draw(rt)
 			m.apply(&c)

@@ -110,7 +110,7 @@ func TestCommitKeepsEveryField(t *testing.T) {
 	}
 	edited := Item{Seq: 101, Mask: &Mask{To: []uint32{1}}, Body: []byte("edited")}
 	mustCommit(t, q, Change{
-		QueueTime: 42, Sinks: sinks, Acks: []uint64{9, 7, 8}, Bodies: []Body{{0, evacuated}, {1, edited}},
+		QueueTime: 42, Sinks: sinks, Acks: []Ack{{9, 1700000000009}, {7, -1}, {8, 0}}, Bodies: []Body{{0, evacuated}, {1, edited}},
 		Queues: []QueueChange{
 			{Number: 1, Cursor: 90, Marks: []uint64{91, 4095, 4096, 100000}, Counts: counts, Rows: rows, Gone: []Gone{{5, 9, GoneSkipped}, {11, 11, GoneLost}}},
 			{Number: 2, Cursor: math.MaxUint64},
@@ -137,7 +137,7 @@ func TestCommitKeepsEveryField(t *testing.T) {
 		_, found, _ = q.body(2, 101)
 		equal(t, "edited for another queue", found, false)
 		acks, _ := q.acks(8, 10)
-		equal(t, "acks", acks, []uint64{8, 9})
+		equal(t, "acks", acks, []Ack{{8, 0}, {9, 1700000000009}})
 		for seq, want := range map[uint64]Reason{4: 0, 5: GoneSkipped, 9: GoneSkipped, 10: 0, 11: GoneLost, 12: 0} {
 			reason, found, err := q.gone(1, seq)
 			equal(t, "gone", reason, want)
@@ -189,7 +189,7 @@ func TestMistakesChangeNothing(t *testing.T) {
 		{Queues: []QueueChange{{Number: 1, Marks: []uint64{9, 8}}}},
 		{Queues: []QueueChange{{Number: 1, Gone: []Gone{{9, 8, GoneLost}}}}},
 	} {
-		c.QueueTime, c.Acks = 99, []uint64{1}
+		c.QueueTime, c.Acks = 99, []Ack{{1, 2}}
 		mustFail(t, q, c)
 	}
 	for range 2 {

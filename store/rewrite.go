@@ -14,7 +14,9 @@ import (
 func (s *Store) RewriteTail() error {
 	if l := s.log; l.rewrite && len(l.torn.items) == 0 {
 		// The seqs of what is cut are not given again. Nobody was told of them: a full disk is no reason not to start.
-		if err := s.queues.note(s.logView()); err != nil && !errors.Is(err, ErrFull) {
+		v := s.logView()
+		v.synced = s.noted
+		if err := s.queues.note(v); err != nil && !errors.Is(err, ErrFull) {
 			return fmt.Errorf("rewrite the tail: %w", err)
 		}
 	}

@@ -92,7 +92,7 @@ func changeRoom(c *Change) int64 {
 		it := &c.Bodies[i].Item
 		need += 512 + int64(len(it.Body)+len(it.Attrs)+len(it.Key))
 	}
-	return need + 64*int64(len(c.Acks)) + 16*int64(len(c.Acked))
+	return need + 80*int64(len(c.Acks)) + 16*int64(len(c.Acked))
 }
 
 // fullWrite reports whether bbolt's commit failed for want of space in a write, or when it made the file longer: then

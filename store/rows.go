@@ -176,13 +176,36 @@ func (q *queues) body(number uint32, seq uint64) (it Item, found bool, err error
 	return it, found, err
 }
 
-func (q *queues) acks(from uint64, limit int) (seqs []uint64, err error) {
+func (q *queues) acks(from uint64, limit int) (acks []Ack, err error) {
 	err = q.view(func(tx *bolt.Tx) error {
-		e := &entries{b: tx.Bucket(bucketAcks)}
-		seqs, _ = scanPrefix(nil, min(limit, readMost))(e, from)
+		e := &entries{q: q, name: "acks", b: tx.Bucket(bucketAcks)}
+		seqs, _ := scanPrefix(nil, min(limit, readMost))(e, from)
+		for _, seq := range seqs {
+			key := binary.BigEndian.AppendUint64(nil, seq)
+			payload, _, err := e.get(key)
+			if err != nil {
+				return err
+			}
+			time, err := q.ackTime(key, payload)
+			if err != nil {
+				return err
+			}
+			acks = append(acks, Ack{seq, time})
+		}
 		return nil
 	})
-	return seqs, err
+	return acks, err
+}
+
+// ackTime is what an ack's payload says: the time of its item's id; 0 if it is empty.
+func (q *queues) ackTime(key, payload []byte) (int64, error) {
+	switch len(payload) {
+	case 0:
+		return 0, nil
+	case 8:
+		return int64(binary.BigEndian.Uint64(payload)), nil
+	}
+	return 0, q.damaged("acks", key, "it has not the length of a time")
 }
 
 // owedBetween counts the rows with first ≤ seq < end whose item is only in the log, and the bytes of their bodies. Memory

@@ -101,8 +101,16 @@ type Change struct {
 	Sinks     []Sink        // written whole, by name; a queue number seen first here gets its bucket
 	Queues    []QueueChange // at most one per number
 	Bodies    []Body        // evacuated or edited
-	Acks      []uint64      // seqs whose ack is owed to the hook from now on
-	Acked     []uint64      // seqs whose hook has returned
+	Acks      []Ack         // those that are owed to the hook from now on; one that is there is written anew
+	Acked     []uint64      // seqs whose ack is owed no longer
+	Noted     uint64        // see Store.Noted: what is said of seqs from here on comes with a later change; 0: nothing is missing
+}
+
+// An Ack is one that is owed to the hook. It has all that the hook is told, so that neither a segment nor a body must stay
+// for it.
+type Ack struct {
+	Seq  uint64
+	Time int64 // of the item's id, in ms; 0: whether it is owed is to be found out
 }
 
 // A QueueChange is one queue's part of a Change. Cursor, Marks and Counts replace what was stored.

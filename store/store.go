@@ -198,5 +198,5 @@ func (s *Store) Gone(queue uint32, seq uint64) (Reason, bool, error) {
 	return s.queues.gone(queue, seq)
 }
 
-// Acks returns up to limit seqs from one on, ascending, whose ack is owed to the hook; limit is at most 4096.
-func (s *Store) Acks(from uint64, limit int) ([]uint64, error) { return s.queues.acks(from, limit) }
+// Acks returns up to limit acks that are owed to the hook, from a seq on, ascending; limit is at most 4096.
+func (s *Store) Acks(from uint64, limit int) ([]Ack, error) { return s.queues.acks(from, limit) }

@@ -201,9 +201,13 @@ func (t *transaction) dropQueues() error {
 	return nil
 }
 
-func (t *transaction) putAcks(owed, done []uint64) error {
-	for _, seq := range owed {
-		if err := t.acks.put(binary.BigEndian.AppendUint64(nil, seq), nil); err != nil {
+func (t *transaction) putAcks(owed []Ack, done []uint64) error {
+	for _, a := range owed {
+		var time []byte
+		if a.Time != 0 {
+			time = binary.BigEndian.AppendUint64(nil, uint64(a.Time))
+		}
+		if err := t.acks.put(binary.BigEndian.AppendUint64(nil, a.Seq), time); err != nil {
 			return err
 		}
 	}

@@ -114,10 +114,12 @@ func (q *queues) countEntries(b *bolt.Bucket, name string, want uint64) error {
 
 func (q *queues) loadAcks(b *bolt.Bucket) error {
 	err := b.ForEach(func(key, value []byte) error {
-		if _, err := openValue(0, key, value); err != nil {
+		payload, err := openValue(0, key, value)
+		if err != nil {
 			return q.damage("acks", key, err)
 		}
-		return nil
+		_, err = q.ackTime(key, payload)
+		return err
 	})
 	if err != nil {
 		return err
