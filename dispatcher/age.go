@@ -32,7 +32,7 @@ func (r Retry) bounded(o queue.Outcome, err error, age time.Duration) queue.Outc
 // may take from the feed.
 func (l *lane) sweep(ctx context.Context, w *worker, wait time.Duration) time.Duration {
 	l.mu.Lock()
-	down, since, why := l.breaker.state == open, l.breaker.since, l.downErr
+	down, since, why := l.breaker.state == open, l.breaker.since, l.symptom.err
 	l.mu.Unlock()
 	if l.Retry.MaxAge == 0 || !down {
 		return wait

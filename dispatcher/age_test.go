@@ -171,7 +171,7 @@ func TestOldBacklogIsSweptOnlyAfterMaxAgeOfOutage(t *testing.T) {
 				if s := r.Status()[0]; s.State != Down {
 					t.Errorf("status %+v", s)
 				}
-				if lines := r.log.all(); len(lines) > 4 {
+				if lines := r.log.all(); len(lines) > 5 {
 					t.Errorf("log %v", lines)
 				}
 				r.end()
@@ -209,7 +209,7 @@ func TestNothingIsSweptUnlessTheDestinationIsDown(t *testing.T) {
 				t.Fatal(err)
 			}
 			l := newLane(s, Options{}.withDefaults(), newMetrics().lane("s"))
-			l.breaker.state, l.breaker.since, l.downErr = state, time.Now().Add(-time.Hour), errTest
+			l.breaker.state, l.breaker.since, l.symptom.err = state, time.Now().Add(-time.Hour), errTest
 			l.sweep(t.Context(), l.enlist(nil), -1)
 			if dead := feed.count(queue.Bury); dead != want {
 				t.Errorf("breaker %d: %d dead letters, want %d", state, dead, want)

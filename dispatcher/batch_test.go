@@ -329,6 +329,67 @@ func TestPoisonItemsAreFoundWhileOthersDeliver(t *testing.T) {
 	}
 }
 
+// Guarantee C8, in part: a poison item in a sink that makes several requests of a batch costs the others no attempt,
+// neither those that went with it nor those that were not tried for it, and is no outage.
+func TestPoisonItemIsFoundAmongSeveralRequestsOfABatch(t *testing.T) {
+	for name, strict := range map[string]bool{"strict": true, "none": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const n, poison = 64, 21
+				feed := newFeed(strict, n)
+				for i, it := range feed.items {
+					if it.d.Item.Body = []byte("line"); i%10 == 9 {
+						it.d.Item.Body = []byte("two\nlines") // goes alone, between groups
+					}
+				}
+				post := func(items []sinks.Item) error {
+					if slices.Contains(numbers(items), poison) {
+						return errTest
+					}
+					return nil
+				}
+				untried := sinks.Unavailable(fmt.Errorf("s: %w", sinks.ErrUntried))
+				r := start(t, Options{}, Sink{Name: "s", Feed: feed, Batch: Batch{Items: n}, Retry: exact,
+					Sink: sinkFunc(func(_ context.Context, items []sinks.Item) error {
+						return sinks.InTurn(sinks.Groups(items, true), post, untried)
+					})})
+				after(time.Minute)
+				for i := range n {
+					want := []queue.OutcomeKind{queue.Done}
+					if i == poison {
+						want = []queue.OutcomeKind{queue.Retry, queue.Retry, queue.Retry, queue.Bury}
+					}
+					if diff := cmp.Diff(want, feed.kinds(i)); diff != "" {
+						t.Errorf("item %d: %s", i, diff)
+					}
+				}
+				if diff := cmp.Diff([]string{"WARN dead letter"}, r.log.all()); diff != "" {
+					t.Error(diff)
+				}
+				r.end()
+			})
+		})
+	}
+}
+
+// What a sink did not try at all it cannot have found alive: it is held, and the lane does not spin.
+func TestBatchOfWhichNothingWasTriedIsAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls atomic.Int64
+		untried := sinks.Unavailable(sinks.ErrUntried)
+		r := start(t, Options{}, Sink{Name: "s", Feed: newFeed(true, 2), Batch: Batch{Items: 2},
+			Sink: sinkFunc(func(_ context.Context, items []sinks.Item) error {
+				calls.Add(1)
+				return &sinks.BatchError{Errs: slices.Repeat([]error{untried}, len(items))}
+			})})
+		after(9 * time.Second)
+		if s := r.Status()[0]; s.State != Down || calls.Load() != 2 {
+			t.Errorf("%d calls, status %+v", calls.Load(), s)
+		}
+		r.end()
+	})
+}
+
 // Guarantee B2, in part: key. Whatever fails, no two items of one key are out at once, and each key is in order.
 func TestItemsOfAKeyKeepTheirOrder(t *testing.T) {
 	for name, b := range map[string]Batch{"single": {}, "batch": {Items: 8}, "waits": {Items: 8, Wait: 50 * time.Millisecond}} {

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"holdfast/queue"
+	"holdfast/sinks"
 )
 
 // attempt is one that did not simply succeed.
@@ -54,9 +55,15 @@ func (l *lane) conclude(a attempt) {
 		return
 	}
 	each := split(a.err, len(a.deliveries))
+	if each != nil {
+		if each = l.setAside(&a, each); len(each) == 0 {
+			return
+		}
+	}
 	v := a.verdict(each)
 	if each == nil && len(a.deliveries) > 1 && (v.plain() || v.result == permanent) {
-		l.halve(a)
+		l.halve(a.deliveries, a.err)
+		l.giveBack(a.deliveries, a.probe)
 		return
 	}
 	if e, ok := errors.AsType[*panicError](a.err); ok {
@@ -68,15 +75,53 @@ func (l *lane) conclude(a attempt) {
 	l.settle(a, each, l.judge(v, a.ended))
 }
 
-// halve returns a batch that failed without saying which item it was, to be attempted in smaller ones until single items
-// answer for themselves.
-func (l *lane) halve(a attempt) {
+// halve notes of a batch that failed without saying which item it was that it is to be attempted in smaller ones, until
+// single items answer for themselves.
+func (l *lane) halve(deliveries []queue.Delivery, err error) {
 	l.mu.Lock()
-	l.suspects.halve(a.deliveries)
+	l.suspects.halve(deliveries)
 	l.settled()
 	l.mu.Unlock()
-	l.report.halved(len(a.deliveries), a.err)
-	l.giveBack(a.deliveries, a.probe)
+	l.report.halved(len(deliveries), err)
+}
+
+// setAside takes from a batch what the sink said nothing of, and returns it: groups that failed without saying which item
+// it was, and what was not tried for that. It returns the errors of what is left, none if nothing is.
+func (l *lane) setAside(a *attempt, each []error) []error {
+	var rest, aside []queue.Delivery
+	var said []error
+	tried := false
+	for i, n := 0, 0; i < len(each); i += n {
+		n = together(each[i:])
+		group, untried := a.deliveries[i:i+n], errors.Is(each[i], sinks.ErrUntried)
+		tried = tried || !untried
+		switch {
+		case untried:
+			aside = append(aside, group...)
+		case n > 1:
+			l.halve(group, each[i])
+			aside = append(aside, group...)
+		default:
+			rest, said = append(rest, group...), append(said, each[i])
+		}
+	}
+	if len(aside) == 0 || !tried { // of what was not tried at all the error stands
+		return each
+	}
+	l.giveBack(aside, a.probe && len(rest) == 0)
+	a.deliveries = rest
+	return said
+}
+
+// together returns how many of the errors, from the first, are one that its items share.
+func together(each []error) int {
+	n := 1
+	if first, ok := errors.AsType[*sinks.SharedError](each[0]); ok {
+		for n < len(each) && each[n] == error(first) {
+			n++
+		}
+	}
+	return n
 }
 
 func (l *lane) pauseFailed() bool {
@@ -122,7 +167,7 @@ func (a *attempt) verdict(each []error) verdict {
 // judge tells the breaker, and notes what became of the lane.
 func (l *lane) judge(v verdict, now time.Time) ruling {
 	l.mu.Lock()
-	before, since, wasPaused := l.breaker.state, l.breaker.since, l.paused
+	before, wasPaused := l.breaker.state, l.paused
 	spent := true
 	switch {
 	case v.result == unavailable:
@@ -134,20 +179,26 @@ func (l *lane) judge(v verdict, now time.Time) ruling {
 		l.paused = v.result == gone
 		l.retryAt = time.Time{}
 	}
-	after, next := l.breaker.state, l.breaker.until
+	after := l.breaker.state
 	if after != closed && v.err != nil {
-		l.downErr = v.err
+		l.symptom = symptom{id: v.id, err: v.err}
 	}
+	l.symptom.due = l.breaker.until
+	pauses := l.paused && !wasPaused
+	if (before == closed) != (after == closed) || pauses {
+		l.changes++
+	}
+	change, why := l.changes, l.symptom
 	rule := ruling{spent: spent, delay: l.breaker.delay(now), paused: l.paused}
 	l.settled()
 	l.mu.Unlock()
 	switch {
-	case v.result == gone && !wasPaused:
-		l.report.paused(v.err)
-	case before == closed && after != closed:
-		l.report.down(v.err, next)
-	case before != closed && after == closed:
-		l.report.up(now.Sub(since))
+	case pauses:
+		l.report.paused(change, v.err)
+	case after != closed:
+		l.report.outage.isDown(change, why, now)
+	case before != closed:
+		l.report.outage.isUp(change, now)
 	}
 	return rule
 }
@@ -205,7 +256,7 @@ func (l *lane) abandon(w *worker) {
 	n := l.hanging
 	l.mu.Unlock()
 	if n == l.mayHang && !l.shift.cut() {
-		l.report.holds(n)
+		l.report.holds(n, time.Now())
 	}
 	l.takeOver(w, errHangs, abandoned)
 }

@@ -47,6 +47,15 @@
 // backlog goes; until then each probe costs at most its own item. What waits for its own time, be it for a Retry-After
 // of an hour, is looked at when that comes. A sink that is paused keeps everything.
 //
+// 2026-11-25: A sink that makes several requests of a batch says of each what it came to. A request of several items that
+// failed without saying which is a sinks.SharedError and is halved like a batch; what was not tried for it
+// (sinks.ErrUntried) goes back. Both say nothing to the breaker and spend no attempt.
+//
+// 2026-11-25: The log tells at once that a sink went down and that it came up, with how long and how much waits, and at
+// growing intervals, from a minute to an hour, that it stays down. One that comes and goes within ten minutes is told at
+// such intervals only: a single item that is refused as if the sink was down would else be two lines at each probe. So are
+// dead letters after the first, and a lane that is held again.
+//
 // 2026-11-25: A breaker that an outage opened closes when its probe fails plainly: the destination answers again, and the
 // item has to answer for itself. Were it to stay open, one poison item at the head would hold its sink for ever. One
 // that a row of failures opened stays open.

@@ -21,8 +21,9 @@ import (
 // fakeFeed is a queue in memory, as strict or as loose as the real one. It remembers what was handed back.
 type fakeFeed struct {
 	strict bool
-	byKey  bool // no two of one key are out at once, and a waiting one holds those behind it
-	deaf   bool // with strict: what the caller holds already holds it back too
+	byKey  bool          // no two of one key are out at once, and a waiting one holds those behind it
+	deaf   bool          // with strict: what the caller holds already holds it back too
+	late   time.Duration // what is held comes so much later than it may
 	wake   chan struct{}
 
 	mu     sync.Mutex
@@ -160,6 +161,9 @@ func (f *fakeFeed) Settle(d queue.Delivery, o queue.Outcome) {
 		it.d.Attempts++
 	}
 	it.due = time.Now().Add(o.After)
+	if o.Kind == queue.Hold {
+		it.due = it.due.Add(f.late)
+	}
 	f.poke()
 }
 
@@ -320,6 +324,7 @@ func after(d time.Duration) {
 type logBook struct {
 	mu    sync.Mutex
 	lines []string
+	whole []string // the same with their figures
 }
 
 func (b *logBook) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelInfo }
@@ -328,7 +333,15 @@ func (b *logBook) WithGroup(string) slog.Handler                { return b }
 func (b *logBook) Handle(_ context.Context, r slog.Record) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.lines = append(b.lines, r.Level.String()+" "+r.Message)
+	line := r.Level.String() + " " + r.Message
+	b.lines = append(b.lines, line)
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "elapsed" || a.Key == "waiting" || a.Key == "n" {
+			line += " " + a.String()
+		}
+		return true
+	})
+	b.whole = append(b.whole, line)
 	return nil
 }
 
@@ -336,4 +349,10 @@ func (b *logBook) all() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.lines)
+}
+
+func (b *logBook) figures() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.whole)
 }

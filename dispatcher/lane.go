@@ -44,20 +44,13 @@ type lane struct {
 	places      int // workers that have not left, the ones to come included
 	hanging     int // attempts that were abandoned and have not returned
 	mayHang     int
+	changes     int       // that the breaker opened or closed, or that the sink was paused
 	paused      bool      // the destination is gone
 	retryAt     time.Time // of the newest retry since the last success
-	downErr     error     // what opened the breaker last, or kept it open
+	symptom     symptom   // what opened the breaker last, or kept it open
 	lastError   string
 	lastFailure time.Time
 	err         error // the feed's, that ended the lane
-}
-
-// shift is what a run's two contexts mean to its workers.
-type shift struct {
-	hire     func()       // starts a worker
-	stopping func() bool  // nothing more is taken
-	cut      func() bool  // nothing more is attempted
-	pause    func() error // pauses the sink durably
 }
 
 func newLane(s Sink, o Options, m *meters) *lane {
@@ -66,7 +59,7 @@ func newLane(s Sink, o Options, m *meters) *lane {
 		grace:    o.Grace,
 		runTime:  min(runTime, s.Timeout/10),
 		meters:   m,
-		report:   newReport(o.Log, s.Name),
+		report:   newReport(o.Log, s),
 		limit:    s.Rate.limiter(),
 		runs:     s.Concurrency == 1 && s.Batch.Wait == 0 && s.Rate == nil,
 		wake:     make(chan struct{}, 1),
@@ -237,45 +230,6 @@ func (l *lane) settled() {
 	case l.wake <- struct{}{}:
 	default:
 	}
-}
-
-// enlist makes a worker, in the place of old if there is one.
-func (l *lane) enlist(old *worker) *worker {
-	w := newWorker(l)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.workers, old)
-	l.workers[w] = true
-	return w
-}
-
-func (l *lane) leave(w *worker) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.workers, w)
-	if l.places--; l.places == 0 {
-		close(l.ended)
-	}
-}
-
-// replace gives the place of a worker that is lost to a new one, or to nobody when the lane stops.
-func (l *lane) replace(w *worker) {
-	if l.shift.stopping() {
-		l.leave(w)
-		return
-	}
-	l.mu.Lock()
-	delete(l.workers, w)
-	l.mu.Unlock()
-	l.shift.hire()
-}
-
-// returned notes that an attempt which was abandoned has come back after all.
-func (l *lane) returned() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.hanging--
-	l.settled()
 }
 
 // resumed notes that the feed hands out: whoever paused the sink has resumed it.

@@ -2,37 +2,34 @@ package dispatcher
 
 import (
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
 	"holdfast/queue"
 )
 
-// quietTime is how long dead letters after the first are only counted.
-const quietTime = time.Minute
-
 // report writes a lane's log: a line for each change of state, none for each attempt.
 type report struct {
-	log *slog.Logger
+	log    *slog.Logger
+	outage outage
 
 	mu      sync.Mutex // guards what follows
 	trace   bool       // a panic's stack was logged
-	quiet   time.Time  // until then dead letters are counted
-	uncited int        // those that were
+	held    ladder     // of the lines that the lane is held
+	graves  ladder     // of those of dead letters
+	uncited int        // dead letters that are only counted
+	last    []any      // the last of them
 	later   *time.Timer
 }
 
-func newReport(log *slog.Logger, sink string) *report {
-	return &report{log: log.With("sink", sink)}
+func newReport(log *slog.Logger, s Sink) *report {
+	log = log.With("sink", s.Name)
+	return &report{log: log, outage: outage{log: log, waiting: s.Waiting}}
 }
 
-func (r *report) down(err error, next time.Time) {
-	r.log.Warn("sink down", "err", err, "due", next)
-}
-
-func (r *report) up(elapsed time.Duration) { r.log.Info("sink up again", "elapsed", elapsed) }
-
-func (r *report) paused(err error) {
+func (r *report) paused(change int, err error) {
+	r.outage.forget(change)
 	r.log.Error("sink paused: its destination is gone", "err", err)
 }
 
@@ -40,7 +37,17 @@ func (r *report) notPaused(err error) {
 	r.log.Error("sink not paused though its destination is gone", "err", err)
 }
 
-func (r *report) holds(n int) {
+// holds logs that the lane is held, at growing intervals while that happens again.
+func (r *report) holds(n int, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now.Before(r.held.until) {
+		return
+	}
+	if now.Sub(r.held.until) >= steadyTime {
+		r.held = ladder{}
+	}
+	r.held.step(now)
 	r.log.Error("sink ignores its deadlines: it is held until an attempt returns", "n", n)
 }
 
@@ -66,28 +73,54 @@ func (r *report) panicked(e *panicError) {
 	}
 }
 
-// dead logs the first dead letter, and then how many followed, once a minute.
+// dead logs the first dead letter, and then how many followed, at growing intervals until there are none.
 func (r *report) dead(d queue.Delivery, o queue.Outcome, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !now.Before(r.quiet) {
-		r.quiet = now.Add(quietTime)
-		r.log.Warn("dead letter", "id", d.ID, "attempt", d.Attempts+1, "err", o.Err)
+	about := []any{"id", d.ID, "attempt", d.Attempts + 1, "err", o.Err}
+	if now.Before(r.graves.until) {
+		r.uncited++
+		r.last = about
 		return
 	}
-	if r.uncited++; r.uncited == 1 {
-		r.later = time.AfterFunc(r.quiet.Sub(now), r.flush)
-	}
+	r.log.Warn("dead letter", about...)
+	r.next(now)
 }
 
-// flush logs what was only counted.
-func (r *report) flush() {
+// next has what follows counted for a while. mu is held.
+func (r *report) next(now time.Time) {
+	r.graves.step(now)
+	r.later = time.AfterFunc(r.graves.quiet, r.tally)
+}
+
+// tally logs what was only counted, if anything was, and counts on.
+func (r *report) tally() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.uncited == 0 {
+	if r.cite() {
+		r.next(time.Now())
 		return
 	}
-	r.later.Stop()
-	r.log.Warn("more dead letters", "n", r.uncited)
-	r.uncited = 0
+	r.graves = ladder{}
+}
+
+// cite logs how many dead letters were only counted, and the last of them. mu is held.
+func (r *report) cite() bool {
+	if r.uncited == 0 {
+		return false
+	}
+	r.log.Warn("more dead letters", append([]any{"n", r.uncited}, r.last...)...)
+	r.uncited, r.last = 0, nil
+	return true
+}
+
+// flush ends the report: it logs what was only counted.
+func (r *report) flush() {
+	r.outage.forget(math.MaxInt)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.later != nil {
+		r.later.Stop()
+	}
+	r.cite()
 }

@@ -19,6 +19,7 @@ var states = [...]State{Active, Backoff, Down, Paused}
 type LaneStatus struct {
 	Sink        string
 	State       State
+	Since       time.Time // when the sink went down, if it is; zero: not known
 	InFlight    int       // deliveries that are being attempted
 	Abandoned   int       // attempts that ignored their contexts and hang still
 	Delivered   int64     // since the start
@@ -53,7 +54,7 @@ func (l *lane) status() LaneStatus {
 	case paused || l.paused:
 		s.State = Paused
 	case l.breaker.state != closed:
-		s.State, s.NextAttempt = Down, l.breaker.until
+		s.State, s.Since, s.NextAttempt = Down, l.breaker.since, l.breaker.until
 	case l.hanging >= l.mayHang:
 		s.State = Down
 	case l.retryAt.After(time.Now()):

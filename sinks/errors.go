@@ -1,6 +1,7 @@
 package sinks
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -45,6 +46,18 @@ func verdict(v Verdict, after time.Duration, err error) error {
 	}
 	return &Error{Verdict: v, After: after, Err: err}
 }
+
+// ErrUntried is why an item of a batch was not tried. Wrapped in a BatchError beside the error that stopped the sink, it
+// says nothing of the item or the destination: the item goes back to its queue.
+var ErrUntried = errors.New("not tried, as the item before it failed")
+
+// A SharedError is, in a BatchError, what several items came to that went together, where nobody knows which of them it
+// was. Neighbours that have the same *SharedError went together; they are tried again in smaller groups until single
+// items answer for themselves, so that a poison item costs the others no attempt.
+type SharedError struct{ Err error }
+
+func (e *SharedError) Error() string { return e.Err.Error() }
+func (e *SharedError) Unwrap() error { return e.Err }
 
 // A BatchError is a batch's partial result: Errs[i] is the verdict on items[i], nil where the destination has it.
 type BatchError struct {

@@ -28,8 +28,9 @@ func IsLine(body []byte) bool {
 }
 
 // InTurn delivers the groups one after the other, for a sink that needs several requests for one Deliver. It makes the next
-// only after the one before was taken or refused for good; the items that were not tried get the error untried. It
-// returns nil, the error of an only group as it is, or a BatchError for all items in order.
+// only after the one before was taken or refused for good; the items that were not tried get the error untried, which
+// wraps ErrUntried. It returns nil, the error of an only group as it is, or a BatchError for all items in order, in which
+// a plain error of several items is a SharedError.
 func InTurn(groups [][]Item, deliver func([]Item) error, untried error) error {
 	if len(groups) == 1 {
 		return deliver(groups[0])
@@ -41,6 +42,9 @@ func InTurn(groups [][]Item, deliver func([]Item) error, untried error) error {
 		if !stopped {
 			err = deliver(group)
 		}
+		if err != nil && len(group) > 1 && !hasVerdict(err) {
+			err = &SharedError{err}
+		}
 		for range group {
 			errs = append(errs, err)
 		}
@@ -51,6 +55,11 @@ func InTurn(groups [][]Item, deliver func([]Item) error, untried error) error {
 		return nil
 	}
 	return &BatchError{Errs: errs}
+}
+
+func hasVerdict(err error) bool {
+	_, ok := errors.AsType[*Error](err)
+	return ok
 }
 
 func isFinal(err error) bool {

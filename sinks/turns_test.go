@@ -39,7 +39,7 @@ func TestGroupsKeepTheOrderAndJoinOnlyLines(t *testing.T) {
 
 func TestInTurnGoesOnAfterWhatIsFinalAndStopsAtWhatMayComeAgain(t *testing.T) {
 	failed, untried := errors.New("failed"), sinks.Unavailable(errors.New("untried"))
-	permanent := sinks.Permanent(failed)
+	permanent, shared := sinks.Permanent(failed), &sinks.SharedError{Err: failed}
 	for _, c := range []struct {
 		results []error
 		tried   int
@@ -50,7 +50,7 @@ func TestInTurnGoesOnAfterWhatIsFinalAndStopsAtWhatMayComeAgain(t *testing.T) {
 		{[]error{permanent}, 1, permanent},
 		{[]error{nil, nil}, 2, nil},
 		{[]error{nil, permanent, nil}, 3, &sinks.BatchError{Errs: []error{nil, nil, permanent, permanent, nil, nil}}},
-		{[]error{permanent, failed, nil}, 2, &sinks.BatchError{Errs: []error{permanent, permanent, failed, failed, untried, untried}}},
+		{[]error{permanent, failed, nil}, 2, &sinks.BatchError{Errs: []error{permanent, permanent, shared, shared, untried, untried}}},
 		{[]error{sinks.Gone(failed), nil}, 1, &sinks.BatchError{Errs: []error{sinks.Gone(failed), sinks.Gone(failed), untried, untried}}},
 	} {
 		var groups [][]sinks.Item

@@ -207,10 +207,22 @@ func tokens(a config.Auth) (out []api.Token) {
 // newLog makes the logger: text on a terminal, else JSON, unless the configuration says which.
 func newLog(c config.Log, w io.Writer) *slog.Logger {
 	levels := map[config.Level]slog.Level{config.LevelDebug: slog.LevelDebug, config.LevelWarn: slog.LevelWarn, config.LevelError: slog.LevelError}
-	o := &slog.HandlerOptions{Level: levels[c.Level]}
+	o := &slog.HandlerOptions{Level: levels[c.Level], ReplaceAttr: legible}
 	f, isFile := w.(*os.File)
 	if c.Format == config.LogText || c.Format == config.LogAuto && isFile && term.IsTerminal(int(f.Fd())) {
 		return slog.New(slog.NewTextHandler(w, o))
 	}
 	return slog.New(slog.NewJSONHandler(w, o))
+}
+
+// legible writes a duration as people read it, also in JSON, where it would be a number of nanoseconds.
+func legible(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() != slog.KindDuration {
+		return a
+	}
+	d, unit := a.Value.Duration(), time.Duration(1)
+	for unit < time.Millisecond && d/unit >= 1000 {
+		unit *= 10
+	}
+	return slog.String(a.Key, d.Round(unit).String())
 }

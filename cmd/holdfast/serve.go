@@ -133,7 +133,10 @@ func (s *service) open() (err error) {
 		return err
 	}
 	for _, k := range s.queues.Sinks() {
-		if k.State == "orphan" && k.Waiting+k.Dead > 0 {
+		switch {
+		case k.State == "paused":
+			s.log.Warn("a sink is paused: it is sent nothing until it is resumed", "sink", k.Name, "waiting", k.Waiting)
+		case k.State == "orphan" && k.Waiting+k.Dead > 0:
 			s.log.Warn("a sink that is not configured any more holds items: configure it again, or name it in another one's was", "sink", k.Name, "waiting", k.Waiting, "dead", k.Dead)
 		}
 	}
@@ -153,6 +156,7 @@ func (s *service) openLanes() (err error) {
 		l := lane(c, s.sinks[i], feed)
 		l.Pause = func(ctx context.Context) error { return s.queues.Pause(ctx, c.Name) }
 		l.Paused = feed.Paused
+		l.Waiting = feed.Waiting
 		lanes = append(lanes, l)
 	}
 	drain := literal(s.cfg.Server.ShutdownTimeout, -1)
@@ -204,7 +208,7 @@ func (s *service) openHTTP() (err error) {
 
 func (s *service) laneStates() (out []api.Lane) {
 	for _, l := range s.lanes.Status() {
-		out = append(out, api.Lane{Sink: l.Sink, State: string(l.State), InFlight: l.InFlight, LastError: l.LastError, NextAttempt: l.NextAttempt})
+		out = append(out, api.Lane{Sink: l.Sink, State: string(l.State), Since: l.Since, InFlight: l.InFlight, LastError: l.LastError, LastFailure: l.LastFailure, NextAttempt: l.NextAttempt})
 	}
 	return out
 }

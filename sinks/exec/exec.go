@@ -39,7 +39,6 @@ package exec
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -82,7 +81,7 @@ func (s *Sink) Deliver(ctx context.Context, items []sinks.Item) error {
 	if s.o.Format == sinks.Raw || len(items) == 0 {
 		groups = sinks.Groups(items, s.o.BatchWithoutIDs)
 	}
-	untried := sinks.Unavailable(s.named(errors.New("not tried, as the item before it failed")))
+	untried := sinks.Unavailable(s.named(sinks.ErrUntried))
 	return sinks.InTurn(groups, func(group []sinks.Item) error { return s.give(ctx, group) }, untried)
 }
 

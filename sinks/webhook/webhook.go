@@ -134,7 +134,7 @@ func (s *Sink) GoString() string { return s.o.String() }
 // several requests it makes the next only after the one before was taken or refused for good; the items that were not
 // tried are Unavailable in the BatchError.
 func (s *Sink) Deliver(ctx context.Context, items []sinks.Item) error {
-	untried := sinks.Unavailable(s.named(errors.New("not tried, as the item before it failed")))
+	untried := sinks.Unavailable(s.named(sinks.ErrUntried))
 	return sinks.InTurn(s.split(items), func(group []sinks.Item) error { return s.post(ctx, group) }, untried)
 }
 

@@ -331,6 +331,33 @@ func TestRefusedBatchIsNotPermanent(t *testing.T) {
 	}
 }
 
+// Guarantee C8, in part.
+func TestRefusedGroupOfLinesIsOneErrorOfAllItsItems(t *testing.T) {
+	s := serve(t, webhook.Options{BatchWithoutIDs: true}, func(w http.ResponseWriter, r *http.Request) {
+		if body, _ := io.ReadAll(r.Body); bytes.Contains(body, []byte("poison")) {
+			w.WriteHeader(422)
+		}
+	})
+	err := s.Deliver(t.Context(), sinktest.Items("a", "two\nlines", "b", "poison", "c", "three\nlines", "d"))
+	partial, ok := errors.AsType[*sinks.BatchError](err)
+	if !ok {
+		t.Fatalf("deliver: %v", err)
+	}
+	shared := 0
+	for i, err := range partial.Errs {
+		_, is := errors.AsType[*sinks.SharedError](err)
+		switch {
+		case is && err == partial.Errs[2]:
+			shared++
+		case is || i < 2 != (err == nil) || i >= 5 != errors.Is(err, sinks.ErrUntried):
+			t.Errorf("item %d: %v", i, err)
+		}
+	}
+	if shared != 3 {
+		t.Errorf("%d items share the refusal", shared)
+	}
+}
+
 // talk starts a raw TCP receiver, which gets each connection, and returns its address.
 func talk(t *testing.T, f func(net.Conn)) string {
 	t.Helper()

@@ -43,7 +43,27 @@ func (s *Server) answerState(w http.ResponseWriter, status int, st queue.ItemSta
 		s.refuse(w, err)
 		return
 	}
-	s.answerJSON(w, status, newItemState(st))
+	out := newItemState(st)
+	if !st.Complete {
+		s.explain(out.Sinks)
+	}
+	s.answerJSON(w, status, out)
+}
+
+// explain tells of the sinks that an item waits for how they are, where that is why it waits.
+func (s *Server) explain(all []progress) {
+	states := map[string]string{}
+	for _, sink := range s.sinks() {
+		states[sink.Sink] = sink.State
+	}
+	for i := range all {
+		switch p := &all[i]; p.State {
+		case "waiting", "retrying", "blocked":
+			if state := states[p.Sink]; state != "active" {
+				p.SinkState = state
+			}
+		}
+	}
 }
 
 // askedWait is how long a reader waits; 0: not at all. The query comes before the header.

@@ -36,9 +36,11 @@ type Options struct {
 // A Lane is what a sink's worker tells of itself.
 type Lane struct {
 	Sink        string
-	State       string // active, backoff, down, paused
+	State       string    // active, backoff, down, paused
+	Since       time.Time // when it went down, if it is; zero: not known
 	InFlight    int
 	LastError   string    // empty: none
+	LastFailure time.Time // when that was
 	NextAttempt time.Time // zero: none planned
 }
 

@@ -22,6 +22,12 @@ func serveReal(t *testing.T) *httptest.Server {
 
 func serveQueue(t *testing.T, so store.Options, qo queue.Options, o Options) *httptest.Server {
 	t.Helper()
+	ts, _ := serveOver(t, so, qo, o)
+	return ts
+}
+
+func serveOver(t *testing.T, so store.Options, qo queue.Options, o Options) (*httptest.Server, *queue.Queues) {
+	t.Helper()
 	dir, err := store.LockDir(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +61,39 @@ func serveQueue(t *testing.T, so store.Options, qo queue.Options, o Options) *ht
 			t.Error(err)
 		}
 	})
-	return ts
+	return ts, q
+}
+
+// Guarantee E5, in part: what waits for a sink that is paused or down has no time of its own, and says so.
+func TestItemOfAPausedSinkHasNoNextAttempt(t *testing.T) {
+	lanes := func() []Lane { return []Lane{{Sink: "a", State: "down"}, {Sink: "b", State: "down", Since: fakeTime}} }
+	ts, q := serveOver(t, store.Options{}, queue.Options{Sinks: []queue.SinkOptions{{Name: "a"}, {Name: "b"}}}, Options{Lanes: lanes})
+	at := call(t, ts, "POST", "/v1/items", "hello").Header.Get("Location")
+	feed, err := q.Feed("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := feed.Next(t.Context(), nil, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	feed.Settle(out[0], queue.Outcome{Kind: queue.Hold, After: time.Hour, Err: "status 410"})
+	held := `{"sink":"a","state":"retrying","sink_state":"down","attempts":0,"next_attempt":"`
+	if a := call(t, ts, "GET", at, ""); !strings.Contains(a.body, held) || !strings.Contains(a.body, `{"sink":"b","state":"waiting","sink_state":"down"}`) {
+		t.Errorf("%s", a.body)
+	}
+	if a := call(t, ts, "GET", "/v1/sinks/a", ""); !strings.Contains(a.body, `"next_attempt":`) || feed.Waiting() != 1 {
+		t.Errorf("%s, %d wait", a.body, feed.Waiting())
+	}
+	if a := call(t, ts, "GET", "/v1/sinks/b", ""); !strings.Contains(a.body, `"state":"down","since":"2026-01-02T03:04:05.678Z"`) {
+		t.Errorf("%s", a.body)
+	}
+	if a := call(t, ts, "POST", "/v1/sinks/a/pause", ""); strings.Contains(a.body, "next_attempt") || !strings.Contains(a.body, `"last_error":"status 410"`) {
+		t.Errorf("%s", a.body)
+	}
+	if a := call(t, ts, "GET", at, ""); !strings.Contains(a.body, `{"sink":"a","state":"retrying","sink_state":"paused","attempts":0,"last_error":"status 410"}`) {
+		t.Errorf("%s", a.body)
+	}
 }
 
 // Guarantees A1, A4, E5, in part: with the real queue underneath.

@@ -91,7 +91,8 @@ func TestSinksAreShownAndOperated(t *testing.T) {
 	if a := call(t, ts, "GET", "/v1/sinks", ""); !strings.Contains(a.body, `"sink":"old","type":"","state":"orphan"`) {
 		t.Errorf("%s", a.body)
 	}
-	if a := call(t, ts, "POST", "/v1/sinks/crm/pause", ""); a.body != `{"sink":"crm","type":"webhook","state":"paused",`+tail {
+	next := strings.Index(tail, `,"next_attempt"`) // of what is paused there is none
+	if a := call(t, ts, "POST", "/v1/sinks/crm/pause", ""); a.body != `{"sink":"crm","type":"webhook","state":"paused",`+tail[:next]+"}" {
 		t.Errorf("%s", a.body)
 	}
 	if a := call(t, ts, "POST", "/v1/sinks/crm/resume", ""); a.body != `{"sink":"crm","type":"webhook","state":"backoff",`+tail {

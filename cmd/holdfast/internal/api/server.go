@@ -56,6 +56,7 @@ func (s *Server) HTTP() *http.Server {
 	only1.SetHTTP1(true)
 	return &http.Server{
 		Handler:           s,
+		ConnContext:       withConn,
 		Protocols:         only1,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,

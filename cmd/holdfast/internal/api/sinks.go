@@ -12,7 +12,8 @@ import (
 type sinkShape struct {
 	Sink         string `json:"sink"`
 	Type         string `json:"type"`
-	State        string `json:"state"` // active, backoff, down, paused, orphan
+	State        string `json:"state"`           // active, backoff, down, paused, orphan
+	Since        string `json:"since,omitempty"` // when it went down, if it is
 	Waiting      int64  `json:"waiting"`
 	WaitingBytes int64  `json:"waiting_bytes"`
 	Oldest       string `json:"oldest,omitempty"`
@@ -21,6 +22,7 @@ type sinkShape struct {
 	Delivered    int64  `json:"delivered"` // since the start, as dropped
 	Dropped      int64  `json:"dropped"`
 	LastError    string `json:"last_error,omitempty"`
+	LastFailure  string `json:"last_failure,omitempty"` // when that was, if it was since the start
 	NextAttempt  string `json:"next_attempt,omitempty"`
 }
 
@@ -41,13 +43,17 @@ func (s *Server) shape(q queue.SinkStatus, l Lane) sinkShape {
 	out := sinkShape{
 		Sink: q.Name, Type: s.o.SinkTypes[q.Name], State: q.State, Waiting: q.Waiting, WaitingBytes: q.WaitingBytes,
 		Oldest: when(q.Oldest), InFlight: max(q.InFlight, l.InFlight), Dead: q.Dead, Delivered: q.Delivered, Dropped: q.Dropped,
-		LastError: cmp.Or(l.LastError, q.LastError), NextAttempt: when(cmp.Or(l.NextAttempt, q.NextAttempt)),
+		LastError: cmp.Or(l.LastError, q.LastError),
+	}
+	if l.LastError != "" {
+		out.LastFailure = when(l.LastFailure)
 	}
 	if q.Held {
-		out.LastError = q.LastError
+		out.LastError, out.LastFailure = q.LastError, ""
 	}
 	if q.State == "active" { // only the lane knows how well; an operator's word weighs more
-		out.State = cmp.Or(l.State, q.State)
+		out.State, out.Since = cmp.Or(l.State, q.State), when(l.Since)
+		out.NextAttempt = when(cmp.Or(l.NextAttempt, q.NextAttempt))
 	}
 	return out
 }

@@ -35,7 +35,8 @@ const (
 type progress struct {
 	Sink        string `json:"sink"`
 	State       string `json:"state"`
-	Attempts    *int   `json:"attempts,omitempty"` // absent where it is not known: nobody keeps it for what is done
+	SinkState   string `json:"sink_state,omitempty"` // of what waits, unless the sink is active
+	Attempts    *int   `json:"attempts,omitempty"`   // absent where it is not known: nobody keeps it for what is done
 	NextAttempt string `json:"next_attempt,omitempty"`
 	LastError   string `json:"last_error,omitempty"`
 }
@@ -50,7 +51,7 @@ func newItemState(st queue.ItemState) itemState {
 		out.State = stateComplete
 	}
 	for _, p := range st.Sinks {
-		out.Sinks = append(out.Sinks, progress{p.Sink, p.State, attempts(p), when(p.Next), p.LastError})
+		out.Sinks = append(out.Sinks, progress{Sink: p.Sink, State: p.State, Attempts: attempts(p), NextAttempt: when(p.Next), LastError: p.LastError})
 	}
 	return out
 }

@@ -44,6 +44,7 @@ type stream struct {
 	answers chan answer   // the reader closes it
 	bytes   atomic.Int64  // of the bodies under way
 	freed   chan struct{} // holds one message when bytes has sunk
+	vigil   vigil
 
 	enc       encoder         // the writer's, as what follows
 	ended     context.Context // has ended: to ask a Pending or a Join whether it is ready
@@ -162,6 +163,9 @@ func (st *stream) run(r *http.Request) {
 		_ = st.rc.SetReadDeadline(time.Unix(1, 0))
 		within(lastWords, st.rc.SetWriteDeadline)
 	})
+	st.vigil.over, st.vigil.leave = func() bool { return st.ctx.Err() != nil }, st.cancel
+	st.vigil.watch(r)
+	defer st.vigil.stop()
 	var reader sync.WaitGroup
 	reader.Go(st.read)
 	st.write()

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -270,6 +271,54 @@ func TestStreamWithoutRoomStopsReading(t *testing.T) {
 				c.want(i+1, "")
 			}
 			c.wantEnd()
+		})
+	}
+}
+
+// Guarantee A7, in part. What the client sent before it left, and nobody read, does not hide that.
+func TestStreamThatWaitsForRoomEndsWhenItsClientLeaves(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the leaving is only noticed on Linux")
+	}
+	for name, full := range map[string]bool{"sink": false, "budget": true} {
+		t.Run(name, func(t *testing.T) {
+			var mu sync.Mutex
+			waits := map[string]context.Context{}
+			both := make(chan struct{}, 1)
+			q := &fakeQueue{submit: func(ctx context.Context, r queue.Request) error {
+				mu.Lock()
+				waits[string(r.Items[0].Body[:1])] = ctx
+				if len(waits) == 2 {
+					select {
+					case both <- struct{}{}:
+					default:
+					}
+				}
+				mu.Unlock()
+				if !full {
+					<-ctx.Done()
+				}
+				return &queue.FullError{}
+			}}
+			ts, _ := serve(t, q, Options{})
+			head := "POST /v1/stream HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
+			stays := raw(t, ts, head+"stays\n")
+			leaves := raw(t, ts, head+strings.Repeat("leaves "+strings.Repeat("x", 1000)+"\n", 100))
+			<-both
+			mu.Lock()
+			gone, there := waits["l"], waits["s"]
+			mu.Unlock()
+			_ = leaves.Close()
+			select {
+			case <-gone.Done():
+			case <-time.After(30 * time.Second):
+				t.Error("nobody noticed that the client left")
+			}
+			if there.Err() != nil {
+				t.Error("the one that stayed was ended too")
+			}
+			_ = stays.Close()
+			<-there.Done()
 		})
 	}
 }

@@ -48,6 +48,8 @@ func (st *stream) read() {
 // submit hands a line to the queue. It waits for room as long as it takes: no line is refused for that. What the queue did
 // not take before the stream ended is not stored.
 func (st *stream) submit(r queue.Request) (Pending, error) {
+	st.vigil.begun.Add(1)
+	defer st.vigil.got.Add(1)
 	for {
 		p, err := st.s.q.Submit(st.ctx, r)
 		if errors.Is(err, queue.ErrUncertain) && st.ctx.Err() != nil {

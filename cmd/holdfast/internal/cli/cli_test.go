@@ -84,7 +84,8 @@ func world(t *testing.T) *clienttest.Server {
 		{"sink": "archive", "type": "file", "state": "active", "waiting": 0, "waiting_bytes": 0, "oldest": nil,
 			"in_flight": 0, "dead": 0, "delivered": 1234567, "last_error": "", "next_attempt": nil, "later": "a field of tomorrow"},
 		{"sink": "crm", "type": "webhook", "state": "down", "waiting": 1200, "waiting_bytes": 3145728, "oldest": "2026-01-31T06:55:00Z",
-			"in_flight": 1, "dead": 2, "delivered": 41, "last_error": "dial tcp: \x1b[31mrefused\n", "next_attempt": "2026-01-31T09:00:05Z"},
+			"in_flight": 1, "dead": 2, "delivered": 41, "last_error": "delivery failed: dial tcp: \x1b[31mrefused\n", "next_attempt": "2026-01-31T09:00:05Z",
+			"since": "2026-01-31T08:48:00Z", "last_failure": "2026-01-31T08:59:55Z"},
 		{"sink": "old", "type": "webhook", "state": "orphan", "waiting": 1, "waiting_bytes": 10, "oldest": "2026-01-01T09:00:00Z"},
 	}
 	s.Dead = []doc{
@@ -99,6 +100,9 @@ func world(t *testing.T) *clienttest.Server {
 		"attrs": doc{"b": "2", "a": "1"}, "sinks": []doc{
 			{"sink": "archive", "state": "done"},
 			{"sink": "crm", "state": "retrying", "attempts": 3, "next_attempt": "2026-01-31T09:01:30Z", "last_error": "status 503"}}}
+	s.Items["i2"] = doc{"id": "i2", "accepted": "2026-01-31T08:00:00Z", "state": "pending", "size": 1, "sinks": []doc{
+		{"sink": "crm", "state": "retrying", "sink_state": "down", "attempts": 0, "next_attempt": "2026-01-31T08:59:59Z", "last_error": "delivery failed: status 401"},
+		{"sink": "old", "state": "waiting", "sink_state": "paused"}}}
 	s.Bodies["i1"] = []byte("\x00bytes\xff\n")
 	s.Gone = []string{"i0"}
 	s.Status = doc{"version": "v0.1.0", "uptime_seconds": 97384.5, "state": "ready", "accepting": true, "data_dir": "/var/lib/holdfast",
@@ -113,21 +117,21 @@ func TestTablesReadAsTheyShould(t *testing.T) {
 	sh := shell{server: s.URL}
 	for args, want := range map[string]string{
 		"sink ls": `
-SINK     TYPE     STATE   WAITING  BYTES    OLDEST  IN FLIGHT  DEAD  DELIVERED  LAST ERROR
-archive  file     active  0        0 B      -       0          0     1,234,567  -
-crm      webhook  down    1,200    3.0 MiB  2h05m   1          2     41         dial tcp: �[31mrefused
-old      webhook  orphan  1        10 B     30d00h  0          0     0          -
+SINK     TYPE     STATE        WAITING  BYTES    OLDEST  IN FLIGHT  DEAD  DELIVERED  LAST ERROR
+archive  file     active       0        0 B      -       0          0     1,234,567  -
+crm      webhook  down 12m00s  1,200    3.0 MiB  2h05m   1          2     41         dial tcp: �[31mrefused  (5s ago)
+old      webhook  orphan       1        10 B     30d00h  0          0     0          -
 `,
 		"sink get crm": `
 sink          crm
 type          webhook
-state         down
+state         down 12m00s
 waiting       1,200 items, 3.0 MiB, the oldest 2h05m old
 in flight     1
 delivered     41
 dead          2
 next attempt  2026-01-31T09:00:05Z (in 5s)
-last error    dial tcp: �[31mrefused 
+last error    dial tcp: �[31mrefused  (5s ago)
 `,
 		"sink pause crm":  "\ncrm: paused\n",
 		"sink resume crm": "\ncrm: active\n",
@@ -144,11 +148,21 @@ SINK     STATE     ATTEMPTS  NEXT      LAST ERROR
 archive  done      -         -         -
 crm      retrying  3         in 1m30s  status 503
 `,
+		"item get i2": `
+id        i2
+accepted  2026-01-31T08:00:00Z
+state     pending
+size      1 B
+
+SINK  STATE                 ATTEMPTS  NEXT  LAST ERROR
+crm   retrying, sink down   0         now   status 401
+old   waiting, sink paused  -         -     -
+`,
 		"item get i1 --body": "\n\x00bytes\xff\n",
 		"dead ls": `
 SINK  ID  DIED                  ATTEMPTS  LAST ERROR
-crm   d1  2026-01-30T08:05:00Z  13        delivery failed: status 500
-crm   d2  2026-01-31T08:00:01Z  1         delivery failed: permanent: status 413
+crm   d1  2026-01-30T08:05:00Z  13        status 500
+crm   d2  2026-01-31T08:00:01Z  1         permanent: status 413
 `,
 		"dead ls --sink nobody": "\nSINK  ID  DIED  ATTEMPTS  LAST ERROR\n",
 		"dead get crm d1": `
@@ -196,9 +210,9 @@ segments  3
 accepted  1,235,808
 recovery  kept 1,200, took 2.64ms, unclean, unconfirmed 2
 
-SINK     TYPE     STATE   WAITING  BYTES    OLDEST  IN FLIGHT  DEAD  DELIVERED  LAST ERROR
-archive  file     active  0        0 B      -       0          0     1,234,567  -
-crm      webhook  down    1,200    3.0 MiB  2h05m   1          2     41         dial tcp: �[31mrefused
+SINK     TYPE     STATE        WAITING  BYTES    OLDEST  IN FLIGHT  DEAD  DELIVERED  LAST ERROR
+archive  file     active       0        0 B      -       0          0     1,234,567  -
+crm      webhook  down 12m00s  1,200    3.0 MiB  2h05m   1          2     41         dial tcp: �[31mrefused  (5s ago)
 `,
 	} {
 		code, out, notices := sh.run(t.Context(), strings.Fields(args)...)

@@ -58,7 +58,7 @@ func (a *app) deadLs() *cobra.Command {
 func deadTable(w io.Writer, letters []client.DeadLetter) {
 	var rows [][]string
 	for _, d := range letters {
-		rows = append(rows, []string{d.Sink, d.ID, dash(moment(d.Died)), strconv.Itoa(d.Attempts), short(d.LastError, 80)})
+		rows = append(rows, []string{d.Sink, d.ID, dash(moment(d.Died)), strconv.Itoa(d.Attempts), short(cause(d.LastError), 80)})
 	}
 	table(w, []string{"SINK", "ID", "DIED", "ATTEMPTS", "LAST ERROR"}, rows)
 }

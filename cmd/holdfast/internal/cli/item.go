@@ -80,21 +80,26 @@ func (a *app) itemTable(w io.Writer, it client.ItemState) {
 	fmt.Fprintln(w)
 	var rows [][]string
 	for _, s := range it.Sinks {
-		next := "-"
-		if !s.NextAttempt.IsZero() {
-			next = "in " + span(max(0, s.NextAttempt.Sub(a.Now())))
-		}
-		rows = append(rows, []string{s.Sink, s.State, attempts(s.Attempts), next, dash(s.LastError)})
+		rows = append(rows, []string{s.Sink, itemSink(s), attempts(s.Attempts), dash(a.until(s.NextAttempt)), dash(cause(s.LastError))})
 	}
 	table(w, []string{"SINK", "STATE", "ATTEMPTS", "NEXT", "LAST ERROR"}, rows)
 }
 
-// attempts is a number of them; the server keeps none for what is done.
-func attempts(n int) string {
-	if n == 0 {
+// itemSink is how an item stands with a sink, and how that is where the item waits for it.
+func itemSink(s client.SinkState) string {
+	if s.SinkState == "" {
+		return s.State
+	}
+	return s.State + ", sink " + s.SinkState
+}
+
+// attempts is how many were spent; the server keeps no number for what is done. An item that is only held, its sink
+// being down, has spent none.
+func attempts(n *int) string {
+	if n == nil {
 		return "-"
 	}
-	return strconv.Itoa(n)
+	return strconv.Itoa(*n)
 }
 
 func attrsText(attrs map[string]string) string {

@@ -149,6 +149,21 @@ func (a *app) age(t client.Time) string {
 	return span(a.Now().Sub(t.Time))
 }
 
+// until is how long it is until t: nothing if there is no t, "now" if it has come.
+func (a *app) until(t client.Time) string {
+	switch left := t.Sub(a.Now()); {
+	case t.IsZero():
+		return ""
+	case left < time.Second:
+		return "now"
+	default:
+		return "in " + span(left)
+	}
+}
+
+// cause is the text of an error without what all of them begin with.
+func cause(text string) string { return strings.TrimPrefix(text, "delivery failed: ") }
+
 // moment is a time in full, or nothing.
 func moment(t client.Time) string {
 	if t.IsZero() {

@@ -70,8 +70,8 @@ func (a *app) sinkTable(w io.Writer, sinks []client.Sink) {
 	var rows [][]string
 	for _, s := range sinks {
 		rows = append(rows, []string{
-			s.Sink, s.Type, s.State, count(s.Waiting), size(s.WaitingBytes), a.age(s.Oldest),
-			count(s.InFlight), count(s.Dead), count(s.Delivered), dash(short(s.LastError, 60)),
+			s.Sink, s.Type, a.sinkState(s), count(s.Waiting), size(s.WaitingBytes), a.age(s.Oldest),
+			count(s.InFlight), count(s.Dead), count(s.Delivered), dash(a.lastError(s, 80)),
 		})
 	}
 	table(w, []string{"SINK", "TYPE", "STATE", "WAITING", "BYTES", "OLDEST", "IN FLIGHT", "DEAD", "DELIVERED", "LAST ERROR"}, rows)
@@ -82,19 +82,36 @@ func (a *app) sinkDetail(w io.Writer, s client.Sink) {
 	if !s.Oldest.IsZero() {
 		waiting += ", the oldest " + a.age(s.Oldest) + " old"
 	}
-	next := ""
-	if !s.NextAttempt.IsZero() {
-		next = moment(s.NextAttempt) + " (in " + span(max(0, s.NextAttempt.Sub(a.Now()))) + ")"
+	next := moment(s.NextAttempt)
+	if next != "" {
+		next += " (" + a.until(s.NextAttempt) + ")"
 	}
 	pairs(w,
 		"sink", s.Sink,
 		"type", s.Type,
-		"state", s.State,
+		"state", a.sinkState(s),
 		"waiting", waiting,
 		"in flight", count(s.InFlight),
 		"delivered", count(s.Delivered),
 		"dead", count(s.Dead),
 		"next attempt", next,
-		"last error", s.LastError,
+		"last error", a.lastError(s, 1000),
 	)
+}
+
+// sinkState is a sink's state, and how long it has been down if it is.
+func (a *app) sinkState(s client.Sink) string {
+	if s.Since.IsZero() {
+		return s.State
+	}
+	return s.State + " " + a.age(s.Since)
+}
+
+// lastError is a sink's last error, cut to n runes, and how long ago it was.
+func (a *app) lastError(s client.Sink, n int) string {
+	text := short(cause(s.LastError), n)
+	if text == "" || s.LastFailure.IsZero() {
+		return text
+	}
+	return text + " (" + a.age(s.LastFailure) + " ago)"
 }

@@ -62,8 +62,9 @@ type ItemState struct {
 // SinkState is one delivery: how an item stands with one sink.
 type SinkState struct {
 	Sink        string `json:"sink"`
-	State       string `json:"state"`    // waiting, in_flight, retrying, not_due, blocked, done, dead, dropped, expired, skipped, lost
-	Attempts    int    `json:"attempts"` // 0 also where the server does not say
+	State       string `json:"state"`      // waiting, in_flight, retrying, not_due, blocked, done, dead, dropped, expired, skipped, lost
+	SinkState   string `json:"sink_state"` // why it waits, where that is the sink: backoff, down, paused, orphan
+	Attempts    *int   `json:"attempts"`   // spent; nil where the server does not say
 	NextAttempt Time   `json:"next_attempt"`
 	LastError   string `json:"last_error"`
 }
@@ -73,6 +74,7 @@ type Sink struct {
 	Sink         string `json:"sink"`
 	Type         string `json:"type"`
 	State        string `json:"state"`         // active, backoff, down, paused, draining, orphan
+	Since        Time   `json:"since"`         // when it went down, if it is
 	Waiting      int64  `json:"waiting"`       // items
 	WaitingBytes int64  `json:"waiting_bytes"` // bytes
 	Oldest       Time   `json:"oldest"`        // when the oldest waiting item was accepted
@@ -80,6 +82,7 @@ type Sink struct {
 	Dead         int64  `json:"dead"`
 	Delivered    int64  `json:"delivered"`
 	LastError    string `json:"last_error"`
+	LastFailure  Time   `json:"last_failure"` // when that was, if it was since the start
 	NextAttempt  Time   `json:"next_attempt"`
 }
 
