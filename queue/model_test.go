@@ -565,8 +565,10 @@ func (m *model) look(i int) {
 		if !f.waits() && f.state != "dead" || p.Attempts == 0 && f.state == "out" {
 			attempts = p.Attempts
 		}
-		// One that was evacuated, held for a moment, and met a crash shows what it was before: a hold is not worth a commit.
-		forgot := f.state == "retry" && f.attempts == 0 && p.State == "waiting"
+		// One that was a row, held for a moment, and met a start shows what it was before: a hold is not worth a commit.
+		forgot := f.state == "retry" && f.attempts == 0 && (p.State == "waiting" || p.State == "blocked")
+		// One that a sink settled, and that another still has where its segment is gone.
+		forgot = forgot || p.State == "released" && !f.waits() && f.state != "dead"
 		if !slices.Contains(shown[f.state], p.State) && !forgot || p.Attempts != attempts {
 			m.T.Fatalf("item %d: %+v, want %+v", i, p, f)
 		}

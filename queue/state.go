@@ -20,7 +20,8 @@ type ItemState struct {
 	Sinks    []Progress // in the order of their queues' numbers
 }
 
-// Progress is how far an item is with one sink. State is waiting, in_flight, retrying, done, dead, dropped or purged.
+// Progress is how far an item is with one sink. State is waiting, in_flight, retrying, not_due, blocked, done, dead,
+// dropped, expired, skipped, purged, or released: it is settled, and how is forgotten, but for another sink the item is kept.
 type Progress struct {
 	Sink, State string
 	Attempts    int
@@ -46,6 +47,9 @@ func (q *Queues) State(id uuid.UUID) (ItemState, error) {
 		}
 		s.Complete = s.Complete && !p.owes
 		s.Sinks = append(s.Sinks, p.Progress)
+	}
+	if len(s.Sinks) > 0 && !slices.ContainsFunc(s.Sinks, func(p Progress) bool { return p.State != "released" }) {
+		return ItemState{}, ErrReleased // just now, or soon
 	}
 	for _, name := range q.namesOf(it.Mask.Dropped) {
 		s.Sinks = append(s.Sinks, Progress{Sink: name, State: "dropped"})
@@ -111,6 +115,9 @@ func (u *queue) progress(seq uint64) (progress, error) {
 	reason, gone, err := u.all.st.Gone(u.number, seq)
 	if err != nil || gone {
 		return u.is(reasons[reason]), err
+	}
+	if seq < u.all.st.Oldest() { // how it was settled is forgotten with its segment
+		return u.is("released"), nil
 	}
 	return u.is("done"), nil
 }
