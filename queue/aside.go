@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"hash/fnv"
 	"time"
 
 	"holdfast/store"
@@ -28,16 +27,6 @@ func fateOf(it *store.Item, now, wall int64, busy bool) fate {
 		return behind
 	}
 	return goes
-}
-
-// keyHash is what a row keeps of an item's key; 0 for none. Two keys with one hash wait for each other, and no more.
-func keyHash(key string) uint64 {
-	if key == "" {
-		return 0
-	}
-	h := fnv.New64a()
-	h.Write([]byte(key))
-	return max(1, h.Sum64())
 }
 
 // aside takes the next item out of the stream without handing it out, and reports whether it did.
@@ -71,7 +60,7 @@ func (u *queue) keyOf(it *store.Item) uint64 {
 	if u.sink.Order != Key {
 		return 0
 	}
-	return keyHash(it.Key)
+	return store.KeyHash(it.Key)
 }
 
 // pass moves the stream past its next item, which is settled there.
@@ -81,7 +70,7 @@ func (u *queue) pass(it *store.Item) {
 }
 
 func (u *queue) rowOf(it *store.Item, state store.RowState, next int64) *row {
-	return &row{Row: store.Row{Seq: it.Seq, State: state, Owes: true, Bytes: int64(len(it.Body)), Next: next, KeyHash: keyHash(it.Key)}, dirty: true}
+	return &row{Row: store.Row{Seq: it.Seq, State: state, Owes: true, Bytes: int64(len(it.Body)), Next: next, KeyHash: store.KeyHash(it.Key)}, dirty: true}
 }
 
 // drop settles a delivery without one. What it was is durable with the next mark commit, and known until its segment goes.

@@ -36,18 +36,18 @@ func TestFateOfAnItemIsDecidedByItsTimesAndItsKey(t *testing.T) {
 }
 
 func TestKeyHashIsZeroForNoKeyOnly(t *testing.T) {
-	if keyHash("") != 0 {
+	if store.KeyHash("") != 0 {
 		t.Error("no key has a hash")
 	}
 	seen := map[uint64]bool{}
 	for n := range 10_000 {
-		h := keyHash(fmt.Sprint(n))
-		if h == 0 || seen[h] || h != keyHash(fmt.Sprint(n)) {
+		h := store.KeyHash(fmt.Sprint(n))
+		if h == 0 || seen[h] || h != store.KeyHash(fmt.Sprint(n)) {
 			t.Fatalf("key %d: %d", n, h)
 		}
 		seen[h] = true
 	}
-	if got := keyHash("a"); got != 0xaf63dc4c8601ec8c {
+	if got := store.KeyHash("a"); got != 0xaf63dc4c8601ec8c {
 		t.Errorf("%#x: rows on disk have the FNV-1a of their keys", got)
 	}
 }

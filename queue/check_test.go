@@ -115,6 +115,10 @@ func (u *queue) count() (n store.Tally, err error) {
 		}
 		for i := range b.Items {
 			if it := &b.Items[i]; it.Seq >= u.pos && it.Mask.Has(u.number) && !u.marked[it.Seq] {
+				if it.Lost != nil {
+					add(it.Lost.Bytes)
+					continue
+				}
 				add(int64(len(it.Body)))
 			}
 		}

@@ -15,10 +15,19 @@ type clock struct {
 
 func newClock(stored int64, now time.Time) clock {
 	wall := now.UnixMilli()
-	if off := wall - stored; stored == 0 || 0 < off && off <= plausible.Milliseconds() {
+	if stored == 0 {
 		return clock{wall, now}
 	}
-	return clock{stored, now}
+	return clock{stored + elapsed(stored, wall), now}
+}
+
+// elapsed is how long, in ms, it was between two times of the wall clock, which may have stepped: nothing where that is
+// not plausible.
+func elapsed(from, to int64) int64 {
+	if d := to - from; 0 < d && d <= plausible.Milliseconds() {
+		return d
+	}
+	return 0
 }
 
 // now is ms of queue time.

@@ -193,7 +193,9 @@ func (q *Queues) commit(g *group) error {
 			q.join.expect(p)
 		}
 		began := time.Now()
+		q.appends.Store(&began)
 		blocks, err := q.st.Append(g.items, q.clock.now(), nil)
+		q.appends.Store(nil)
 		q.room.appended(errors.Is(err, store.ErrFull))
 		if err != nil {
 			return q.uncommitted(g, err)

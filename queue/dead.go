@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -113,7 +114,7 @@ func (q *Queues) DeadLetter(sink string, id uuid.UUID) (DeadLetter, error) {
 
 func (q *Queues) letter(s *sink, w store.Row) (DeadLetter, error) {
 	it, err := q.st.Item(s.queue.number, w.Seq)
-	if err != nil {
+	if err != nil && !errors.Is(err, store.ErrLost) { // of a lost one the history is left
 		return DeadLetter{}, fmt.Errorf("dead letter %d of sink %s: %w", w.Seq, s.Name, err)
 	}
 	return DeadLetter{

@@ -40,19 +40,27 @@ func newDedupe(window time.Duration, limit int, now func() int64) *dedupe {
 	return &dedupe{window: window.Milliseconds(), limit: limit, now: now, known: map[[16]byte]*seen{}}
 }
 
-// load takes over the keys that the store still has. How old they are is what lies between their items and the newest
-// one, and, if that is plausible, between that and the wall clock.
+// load takes over the keys that the store still has. How old they are is what lies between their items, the newest one,
+// and the wall clock, but for the gaps that are not plausible: there the clock has stepped, as from 1970 to the present.
 func (d *dedupe) load(keys iter.Seq[store.Key], newest int64, wall time.Time) {
-	down := wall.UnixMilli() - newest
-	if down < 0 || down > plausible.Milliseconds() {
-		down = 0
+	var last, age int64 // of the wall clock, and ms since the first key without its steps
+	next := func(to int64) {
+		age += elapsed(last, to)
+		last = max(last, to)
 	}
 	for k := range keys {
-		s := &seen{hash: k.Dedupe, seq: k.Seq, ms: k.Time, at: d.now() - down - (newest - k.Time)}
+		next(k.Time)
+		s := &seen{hash: k.Dedupe, seq: k.Seq, ms: k.Time, at: age}
 		d.known[k.Dedupe.Key] = s
 		d.order = append(d.order, s)
-		d.trim()
+		d.bound()
 	}
+	next(newest)
+	next(wall.UnixMilli())
+	for _, s := range d.order {
+		s.at += d.now() - age
+	}
+	d.trim()
 	d.evicted.Store(0) // they were counted when they went
 }
 
@@ -150,23 +158,30 @@ func (d *dedupe) forget(p *Pending) {
 	}
 }
 
-// trim drops what is beyond the limit, and what was before the window that ends now. d.mu is held.
+// trim drops what was before the window that ends now, and what is beyond the limit. d.mu is held.
 func (d *dedupe) trim() {
-	for from := d.now() - d.window; len(d.order) > 0; {
-		s := d.order[0]
-		old := s.at < from
-		if !old && len(d.order) <= d.limit {
-			return
-		}
-		if !old {
-			d.evicted.Add(1)
-		}
-		if d.known[s.hash.Key] == s {
-			delete(d.known, s.hash.Key)
-		}
-		d.order[0] = nil
-		d.order = d.order[1:]
+	for from := d.now() - d.window; len(d.order) > 0 && d.order[0].at < from; {
+		d.drop()
 	}
+	d.bound()
+}
+
+// bound drops what is beyond the limit. d.mu is held, or nobody else knows d yet.
+func (d *dedupe) bound() {
+	for len(d.order) > d.limit {
+		d.evicted.Add(1)
+		d.drop()
+	}
+}
+
+// drop forgets the oldest key. d.mu is held, or nobody else knows d yet.
+func (d *dedupe) drop() {
+	s := d.order[0]
+	if d.known[s.hash.Key] == s {
+		delete(d.known, s.hash.Key)
+	}
+	d.order[0] = nil
+	d.order = d.order[1:]
 }
 
 // since is the time in the id of the oldest item whose key is known: what is kept of older keys may go.

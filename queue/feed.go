@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -42,7 +43,8 @@ func (q *Queues) Feed(sink string) (*Feed, error) {
 
 // Next appends between one and max deliveries to dst, and waits while there is none: nothing is due, the sink is
 // paused, or as much is out as may be. With order strict nothing comes while something is out that dst does not hold, and
-// nothing that is behind a delivery that waits for its retry. It returns an error when ctx ends, or when what is next is damaged.
+// nothing that is behind a delivery that waits for its retry. It returns an error when ctx ends, when the store has failed,
+// and when what is next is damaged and the store refuses damage; one that heals has what is lost settled as that.
 // One goroutine at a time calls it.
 func (f *Feed) Next(ctx context.Context, dst []Delivery, max int) ([]Delivery, error) {
 	for had := len(dst); ; {
@@ -50,14 +52,17 @@ func (f *Feed) Next(ctx context.Context, dst []Delivery, max int) ([]Delivery, e
 		var err error
 		dst, wait, err = f.u.hand(dst, max)
 		if len(dst) > had {
+			f.u.unread = time.Time{}
 			return dst, nil
 		}
-		if _, damaged := errors.AsType[*store.DamageError](err); damaged {
+		_, damaged := errors.AsType[*store.DamageError](err)
+		if _, fatal := errors.AsType[*store.FatalError](err); fatal || damaged {
 			return dst, fmt.Errorf("next of sink %s: %w", f.u.sink.Name, err)
 		}
 		if err != nil {
 			f.u.all.o.Log.Warn("the log cannot be read, it will be tried again", "sink", f.u.sink.Name, "err", err)
 			wait = retryRead
+			f.giveUp(err)
 		}
 		if err := f.u.await(ctx, wait); err != nil {
 			return dst, err
@@ -67,6 +72,27 @@ func (f *Feed) Next(ctx context.Context, dst []Delivery, max int) ([]Delivery, e
 
 // retryRead is how long a feed waits before it reads again what it could not: too many open files, say.
 const retryRead = time.Second
+
+// giveUp counts what the disk has refused to read for giveUpRead as damage: it is salvaged around.
+func (f *Feed) giveUp(err error) {
+	u := f.u
+	if u.unread.IsZero() {
+		u.unread = time.Now()
+	}
+	if !errors.Is(err, syscall.EIO) || time.Since(u.unread) < giveUpRead {
+		return
+	}
+	u.unread = time.Time{}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.all.st.Condemn(u.pos)
+	if w := u.rows.next(); w != nil {
+		u.all.st.Condemn(w.Seq)
+	}
+}
+
+// giveUpRead is how long a read may fail before it counts as damage.
+const giveUpRead = time.Minute
 
 // await returns when there may be news, or when wait is over; a negative wait has no end.
 func (u *queue) await(ctx context.Context, wait time.Duration) error {
@@ -149,15 +175,16 @@ func (u *queue) handOne(dst []Delivery, strict bool, now, wall int64) (_ []Deliv
 			u.drop(back.Seq, int64(len(back.Body)), true, store.GoneExpired)
 		case w != nil:
 			item, err := u.all.st.Item(u.number, w.Seq)
-			if err != nil {
+			lost := errors.Is(err, store.ErrLost)
+			if err != nil && !lost {
 				return dst, false, err
 			}
-			if !over(&item, now) {
+			if !lost && !over(&item, now) {
 				return append(dst, u.handRow(&item)), true, nil
 			}
 			u.rows.pull(w)
 			u.books.forget(w)
-			u.drop(w.Seq, w.Bytes, w.Owes, store.GoneExpired)
+			u.drop(w.Seq, w.Bytes, w.Owes, endOf(lost))
 		case u.isFull():
 			return dst, false, nil
 		case !u.aside(it, now, wall):
@@ -167,6 +194,14 @@ func (u *queue) handOne(dst []Delivery, strict bool, now, wall int64) (_ []Deliv
 			return dst, false, nil
 		}
 	}
+}
+
+// endOf is why a row ends without a delivery.
+func endOf(lost bool) store.Reason {
+	if lost {
+		return store.GoneLost
+	}
+	return store.GoneExpired
 }
 
 // firstOf is the lowest seq of those that there are.

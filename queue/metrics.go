@@ -28,10 +28,10 @@ type metrics struct {
 type sourceCounts struct{ items, bytes, duplicates, unrouted atomic.Int64 }
 
 type sinkCounts struct {
-	done, dropped, evicted, expired, deadPermanent, deadExhausted, deadEvicted atomic.Int64
-	purged                                                                     map[string]*atomic.Int64 // by reason; the map is fixed
-	seconds                                                                    prometheus.Observer
-	accepted, requeued                                                         int64 // before the start
+	done, dropped, evicted, expired, lost, deadPermanent, deadExhausted, deadEvicted atomic.Int64
+	purged                                                                           map[string]*atomic.Int64 // by reason; the map is fixed
+	seconds                                                                          prometheus.Observer
+	accepted, requeued                                                               int64 // before the start
 }
 
 // gauge and counter describe what is read when it is asked for.
@@ -156,6 +156,7 @@ func (m *metrics) collectSink(send func(desc, float64, ...string), s SinkStatus,
 	send(sinkSettled, float64(n.deadPermanent.Load()+n.deadExhausted.Load()+n.deadEvicted.Load()), s.Name, "dead")
 	send(sinkSettled, float64(n.expired.Load()), s.Name, "expired")
 	send(sinkSettled, float64(n.evicted.Load()), s.Name, "dropped")
+	send(sinkSettled, float64(n.lost.Load()), s.Name, "lost")
 	send(sinkDropped, float64(n.dropped.Load()), s.Name, "newest")
 	send(sinkDropped, float64(n.evicted.Load()), s.Name, "oldest")
 	send(sinkDropped, float64(n.expired.Load()), s.Name, "expired")
@@ -230,9 +231,12 @@ func (m *metrics) died(u *queue, o Outcome) {
 // ended counts a delivery that was settled without one.
 func (m *metrics) ended(u *queue, why store.Reason) {
 	n := m.bySink[u.number]
-	if why == store.GoneExpired {
+	switch why {
+	case store.GoneExpired:
 		n.expired.Add(1)
-	} else {
+	case store.GoneLost:
+		n.lost.Add(1)
+	default:
 		n.evicted.Add(1)
 	}
 }
@@ -246,5 +250,5 @@ func (m *metrics) joined(took time.Duration) { m.joinSeconds.Observe(took.Second
 // outcomes are a sink's deliveries done and dropped since the start.
 func (m *metrics) outcomes(u *queue) (done, dropped int64) {
 	n := m.bySink[u.number]
-	return n.done.Load(), n.dropped.Load() + n.evicted.Load() + n.expired.Load()
+	return n.done.Load(), n.dropped.Load() + n.evicted.Load() + n.expired.Load() + n.lost.Load()
 }

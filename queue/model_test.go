@@ -73,8 +73,9 @@ type model struct {
 	stale   map[string][]queue.Delivery // settled already
 	order   map[string]queue.Order
 
-	mu    sync.Mutex
-	acked map[uuid.UUID]bool // guarded by mu
+	mu     sync.Mutex
+	acked  map[uuid.UUID]bool // guarded by mu
+	killed bool               // guarded by mu; what the process tells now it would not have told
 }
 
 // modelBound is of the sinks drop and bury: as many as a request may have.
@@ -121,13 +122,20 @@ func newModel(t *rapid.T, newDir func() string, disk string) *model {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		for _, id := range ids {
-			m.acked[id] = true
+			m.acked[id] = m.acked[id] || !m.killed
 		}
 	}
 	b.start()
 	m.bench = b
 	m.lost()
 	return m
+}
+
+// dead says whether what the process tells from here on comes after its death.
+func (m *model) dead(is bool) {
+	m.mu.Lock()
+	m.killed = is
+	m.mu.Unlock()
 }
 
 // lost forgets what was out: the process that it was handed out by is gone.
@@ -687,8 +695,11 @@ func modelCheck(t *rapid.T, newDir func() string, disk string) {
 			m.room() // where the image is copied to, there must be some
 			m.now = clone(m.durable)
 			m.lost()
-			old := m.dir
-			m.crash()
+			old, image := m.dir, m.image()
+			m.dead(true) // the old process goes on to its end, and nobody hears of it
+			m.stop()
+			m.dead(false)
+			m.revive(image)
 			m.ok(os.RemoveAll(old))
 		}),
 		"": m.check,

@@ -46,7 +46,8 @@ type queue struct {
 	counts    store.Counts
 	books     books
 
-	oldestSeq  uint64 // whose time is oldestTime, so that looking at it twice reads once
+	unread     time.Time // since when the log cannot be read; zero: it can. Of the goroutine that calls Next
+	oldestSeq  uint64    // whose time is oldestTime, so that looking at it twice reads once
 	oldestTime time.Time
 }
 
@@ -119,13 +120,25 @@ func (u *queue) peek() (*store.Item, error) {
 			it := &u.block.Items[u.at]
 			if it.Seq >= u.pos && u.owns(it.Mask) && !u.marked[it.Seq] {
 				u.pos = it.Seq
-				return it, nil
+				if it.Lost == nil {
+					return it, nil
+				}
+				u.lose(it)
 			}
 		}
 		u.pos = max(u.pos, u.block.First+uint64(len(u.block.Items)))
 		u.sparse = 4*u.own < len(u.block.Items)
 		u.block, u.own = nil, 0
 	}
+}
+
+// lose settles the next item of the stream, of which no more than its place is left: whether the sink is paused or not,
+// there is nothing to wait for.
+func (u *queue) lose(it *store.Item) {
+	u.out.settle(u.out.get(u.out.add(it)))
+	u.pos++
+	u.drop(it.Seq, it.Lost.Bytes, true, store.GoneLost)
+	poke(u.all.dirty)
 }
 
 // take consumes the item that peek returned, and returns what may be handed out of it. An item keeps its block's whole

@@ -151,10 +151,11 @@ type Queues struct {
 	stopping chan struct{} // closed when no more is accepted
 	stopped  chan struct{} // closed when Run has returned
 	stop     sync.Once
-	unmarked atomic.Int64 // settled since the last mark commit
-	returns  atomic.Int64 // deliveries given back since the start
-	kept     keeper       // of the marker
-	stuck    atomic.Bool  // queues.db cannot grow: nothing is handed out until it can
+	appends  atomic.Pointer[time.Time] // since when the group commit under way is; nil: none is
+	unmarked atomic.Int64              // settled since the last mark commit
+	returns  atomic.Int64              // deliveries given back since the start
+	kept     keeper                    // of the marker
+	stuck    atomic.Bool               // queues.db cannot grow: nothing is handed out until it can
 }
 
 // A sink is one destination as the queue sees it.

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -20,8 +21,8 @@ type ItemState struct {
 	Sinks    []Progress // in the order of their queues' numbers
 }
 
-// Progress is how far an item is with one sink. State is waiting, in_flight, retrying, not_due, blocked, done, dead,
-// dropped, expired, skipped, purged, or released: it is settled, and how is forgotten, but for another sink the item is kept.
+// Progress is how far an item is with one sink. State is waiting, in_flight, retrying, not_due, blocked, done, dead, dropped,
+// expired, skipped, purged, lost, or released: it is settled, and how is forgotten, but for another sink the item is kept.
 type Progress struct {
 	Sink, State string
 	Attempts    int
@@ -32,10 +33,12 @@ type Progress struct {
 // State tells where an item stands. Errors: ErrNotFound, ErrReleased.
 func (q *Queues) State(id uuid.UUID) (ItemState, error) {
 	it, err := q.Item(id)
-	if err != nil {
+	lost := errors.Is(err, store.ErrLost) // its sinks may have had it before
+	if err != nil && !lost {
 		return ItemState{}, err
 	}
-	s := ItemState{ID: id, Accepted: time.UnixMilli(it.Time), Complete: true, Size: len(it.Body), Attrs: it.Attrs, Key: it.Key}
+	ms, _, _, _ := parseID(id)
+	s := ItemState{ID: id, Accepted: time.UnixMilli(ms), Complete: true, Size: len(it.Body), Attrs: it.Attrs, Key: it.Key}
 	for _, n := range it.Mask.To {
 		o := q.owners[n]
 		if o == nil {
@@ -44,6 +47,9 @@ func (q *Queues) State(id uuid.UUID) (ItemState, error) {
 		p, err := o.queue.progress(it.Seq)
 		if err != nil {
 			return ItemState{}, err
+		}
+		if lost && p.owes {
+			p = o.queue.is("lost")
 		}
 		s.Complete = s.Complete && !p.owes
 		s.Sinks = append(s.Sinks, p.Progress)
@@ -57,7 +63,7 @@ func (q *Queues) State(id uuid.UUID) (ItemState, error) {
 	return s, nil
 }
 
-// Item returns an item with its body. Errors: ErrNotFound, ErrReleased.
+// Item returns an item with its body. Errors: ErrNotFound, ErrReleased, also for one that is lost.
 func (q *Queues) Item(id uuid.UUID) (store.Item, error) {
 	seq, err := q.seqOf(id)
 	if err != nil {
@@ -271,13 +277,17 @@ type Status struct {
 	Reason              string // why not: full, disk_full or stopping
 	Usage               store.Usage
 	MaxBytes, FreeBytes int64
-	Accepted, Released  int64 // seqs given since the store was made, and those of them whose segment went
+	Accepted, Released  int64         // seqs given since the store was made, and those of them whose segment went
+	Appending           time.Duration // how long the group commit under way has taken so far; 0: none is
 }
 
 // Status tells whether items are accepted, and what the disk holds.
 func (q *Queues) Status() Status {
 	s := Status{Reason: q.room.full(0), Usage: q.st.Usage(), MaxBytes: q.o.MaxBytes, FreeBytes: q.room.freeBytes()}
 	s.Accepted, s.Released = int64(q.st.Next()-1), int64(q.st.Oldest()-1)
+	if began := q.appends.Load(); began != nil {
+		s.Appending = time.Since(*began)
+	}
 	select {
 	case <-q.stopping:
 		s.Reason = "stopping"

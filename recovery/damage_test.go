@@ -3,6 +3,7 @@ package recovery_test
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"hash/fnv"
 	"os"
@@ -23,7 +24,12 @@ func TestUnknownFormatIsRefusedUntouched(t *testing.T) {
 		"queues.db": func(b *bench) string { return b.setFormat(7) },
 		"segment": func(b *bench) string {
 			path := b.segment()
-			b.edit(path, func(c []byte) []byte { binary.BigEndian.PutUint32(c[8:], 7); return c })
+			b.edit(path, func(c []byte) []byte {
+				binary.BigEndian.PutUint32(c[8:], 7)
+				sum := c[binary.BigEndian.Uint32(c[12:])-4:] // it is whole: a wrong number alone is damage
+				binary.BigEndian.PutUint32(sum, checksum(c[:len(c)-len(sum)]))
+				return c
+			})
 			return path
 		},
 	} {
@@ -124,28 +130,27 @@ func TestMetaPagesThatNoCrashLeavesAreToldAndOvercome(t *testing.T) {
 }
 
 // A start that dies before it changes anything is followed by one that finds its copy.
-func TestDamagedMetaPageIsCopiedOnce(t *testing.T) {
-	b := newBench(t)
-	b.append(1, 2)
-	image := b.killed()
-	path := image.path("queues.db")
-	image.edit(path, func(content []byte) []byte {
-		pages, newest := metaPages(t, path, content)
-		pages[1-newest][40]++
-		return content
-	})
-	image.edit(image.segment(), func(content []byte) []byte { content[40]++; return content }) // it is refused after that
-	first := ""
-	for range 3 {
-		_, r, err := recovery.Open(image.dir, small)
-		if err == nil || r.Quarantine == "" || first != "" && r.Quarantine != first {
-			t.Fatalf("%+v, %v", r, err)
+func TestDamagedQueuesAreKeptOnce(t *testing.T) {
+	for name, cut := range map[string]int{"whole": 0, "half a copy": 1} {
+		b := newBench(t)
+		b.append(1, 2)
+		image := b.killed()
+		path := image.path("queues.db")
+		image.edit(path, func(content []byte) []byte {
+			pages, newest := metaPages(t, path, content)
+			pages[1-newest][40]++
+			return content
+		})
+		spoiled := image.file(path)
+		earlier := image.path("quarantine/20200101T000000.000000000Z")
+		if err := os.MkdirAll(earlier, 0o700); err != nil {
+			t.Fatal(err)
 		}
-		first = r.Quarantine
-	}
-	image.edit(filepath.Join(first, "queues.db"), func(content []byte) []byte { return content[:len(content)-1] })
-	if _, r, _ := recovery.Open(image.dir, small); r.Quarantine == first {
-		t.Error("half a copy was taken for one")
+		image.put("quarantine/20200101T000000.000000000Z/queues.db", string(spoiled[cut:]))
+		r := image.open()
+		if (r.Quarantine == earlier) != (cut == 0) || !bytes.Equal(spoiled, image.file(filepath.Join(r.Quarantine, "queues.db"))) {
+			t.Errorf("%s: %+v", name, r)
+		}
 	}
 }
 
@@ -182,9 +187,11 @@ func TestDamagedKeysAreToldAndSkipped(t *testing.T) {
 	}
 }
 
-func TestBothMetaPagesDamagedAreRefusedUntouched(t *testing.T) {
+// Guarantee G6, in part.
+func TestQueuesWithoutAValidMetaPageAreMadeAnew(t *testing.T) {
 	b := newBench(t)
-	b.append(1)
+	b.append(1, 2)
+	b.commit(store.Change{QueueTime: 9, Queues: []store.QueueChange{{Number: b.queue, Cursor: 2}}})
 	b.close()
 	path := b.path("queues.db")
 	b.edit(path, func(content []byte) []byte {
@@ -193,30 +200,48 @@ func TestBothMetaPagesDamagedAreRefusedUntouched(t *testing.T) {
 		pages[1][40]++
 		return content
 	})
-	before := sums(t, b.dir)
-	_, _, err := recovery.Open(b.dir, small)
-	if d, ok := errors.AsType[*store.DamageError](err); !ok || d.Path != path {
-		t.Errorf("%v", err)
+	spoiled := b.file(path)
+	out, r, err := logged(b.dir)
+	if err != nil || r.Queues == nil || r.Queues.Repeated != 0 || r.Lost != 0 {
+		t.Fatalf("%+v, %+v, %v", r, r.Queues, err)
 	}
-	if diff := cmp.Diff(before, sums(t, b.dir)); diff != "" {
-		t.Error(diff)
+	if !bytes.Equal(spoiled, b.file(filepath.Join(r.Quarantine, "queues.db"))) {
+		t.Error("what is in quarantine is not the original")
+	}
+	if !strings.Contains(out.String(), `"level":"ERROR","msg":"the queues were damaged and are made anew`) {
+		t.Error(out)
+	}
+	var report recovery.Report
+	if err := json.Unmarshal(b.file(filepath.Join(r.Quarantine, "report.json")), &report); err != nil || !cmp.Equal(report, r) {
+		t.Errorf("report.json: %v, %s", err, cmp.Diff(report, r))
+	}
+	b.open()
+	if state, err := b.st.LoadQueue(b.queue); err != nil || state.Cursor != 2 {
+		t.Errorf("%+v, %v", state, err)
 	}
 }
 
-func TestMissingQueuesAreNamed(t *testing.T) {
-	b := newBench(t)
-	b.append(1)
-	b.close()
-	if err := os.Remove(b.path("queues.db")); err != nil {
-		t.Fatal(err)
-	}
-	before := sums(t, b.dir)
-	_, _, err := recovery.Open(b.dir, small)
-	if d, ok := errors.AsType[*store.DamageError](err); !ok || d.Path != b.path("queues.db") {
-		t.Errorf("%v", err)
-	}
-	if diff := cmp.Diff(before, sums(t, b.dir)); diff != "" {
-		t.Error(diff)
+// Guarantee G6, in part: without queues.db the newest segment tells of sinks and cursors.
+func TestMissingQueuesAreMadeOfTheLog(t *testing.T) {
+	for _, stop := range []string{"clean", "killed"} {
+		b := newBench(t)
+		b.append(1, 3)
+		image := b.killed()
+		if stop == "clean" {
+			b.close()
+			image = b
+		}
+		uuid := b.st.UUID()
+		if err := os.Remove(image.path("queues.db")); err != nil {
+			t.Fatal(err)
+		}
+		r := image.open()
+		if r.Queues == nil || r.Lost != 0 || r.Quarantine != "" || !cmp.Equal(r.Queues.Rewound, []string{"a"}) || image.st.UUID() != uuid {
+			t.Errorf("%s: %+v, %+v", stop, r, r.Queues)
+		}
+		if diff := cmp.Diff(b.bodies(4), image.read()); diff != "" {
+			t.Errorf("%s: %s", stop, diff)
+		}
 	}
 }
 

@@ -1,8 +1,10 @@
 package recovery_test
 
 import (
+	"bytes"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -170,4 +172,34 @@ func fill(t *testing.T, path string, left int64) {
 		}
 	}
 	t.Fatal("the disk does not get full")
+}
+
+// Guarantee G6, in part: where quarantine has no room for the original, and it cannot have a name there, the damaged pages
+// are kept.
+func TestFullQuarantineKeepsTheDamagedPages(t *testing.T) {
+	l, content := lived(t, 20)
+	clear(content[:2*pageBytes])
+	content[3*pageBytes]++
+	dir := l.damaged(content)
+	to := filepath.Join(dir, "quarantine")
+	if err := os.Mkdir(to, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	crashtest.Require(t, "tmpfs", syscall.Mount("tmpfs", to, "tmpfs", 0, "size=64k"))
+	t.Cleanup(func() { _ = syscall.Unmount(to, syscall.MNT_DETACH) })
+	if len(content) <= 64<<10 {
+		t.Fatalf("%d bytes: the test proves nothing", len(content))
+	}
+	o := small
+	var out bytes.Buffer
+	o.Log = slog.New(slog.NewJSONHandler(&out, nil))
+	st, r, err := recovery.Open(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	kept, err := os.ReadFile(filepath.Join(r.Quarantine, "queues.db"))
+	if err != nil || len(kept) != len(content) || !bytes.Equal(kept[:2*pageBytes], content[:2*pageBytes]) || !bytes.Contains(out.Bytes(), []byte(`"level":"WARN"`)) {
+		t.Errorf("%v, %d bytes; %s", err, len(kept), &out)
+	}
 }

@@ -2,7 +2,9 @@
 // directory. It makes the directory if there is none, takes its lock, removes what an interrupted step left, sees to it
 // that what is read is also what the disk has, and says by number what was kept and what was not.
 //
-// Damage beyond what a power cut leaves is told exactly and refused: nothing is changed then.
+// Damage is healed, and the originals are kept in quarantine before anything is changed. A damaged queues.db is made anew
+// of what checks of it, and of the log. Of a damaged segment every item that checks is kept, in place; what is lost is
+// settled as lost. Damage of what a start does not read is healed the same way by whoever reads it.
 //
 // # Decisions
 //
@@ -11,6 +13,7 @@
 package recovery
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -29,26 +32,37 @@ import (
 type Options struct {
 	Store store.Options
 	Log   *slog.Logger // nil: discarded
+
+	// QuarantineBytes is how much is kept of what was damaged; beyond it only the damaged parts are. 0: 256 MiB.
+	QuarantineBytes int64
 }
 
 // A Report says by number what a start found. Everything is zero after a stop in order.
 type Report struct {
 	Created     bool          `json:"created"`                // the directory held no store
 	Unclean     bool          `json:"unclean"`                // the last process did not close it
-	Kept        int           `json:"kept"`                   // items of the last group commit that were made durable again
+	Kept        int           `json:"kept"`                   // items of the last group commit that were made durable again, and those of damaged segments that check
 	Unconfirmed int           `json:"unconfirmed"`            // items of it that did not check: their producers had no answer
 	Lost        int           `json:"lost"`                   // items that were known to be durable and are not there
-	RolledBack  bool          `json:"rolled_back"`            // queues.db went back to an older commit: the disk broke its word
+	RolledBack  bool          `json:"rolled_back"`            // queues.db may be an older commit: the disk broke its word
 	Quarantine  string        `json:"quarantine,omitempty"`   // where the originals of what was damaged are kept
+	Damaged     []string      `json:"damaged,omitempty"`      // names of damaged segments
 	Swept       int           `json:"swept"`                  // temporary files removed
 	SkippedKeys int           `json:"skipped_keys,omitempty"` // damaged files of idempotency keys: what they knew is forgotten
 	Took        time.Duration `json:"took_ns"`
+
+	Queues *QueuesReport `json:"queues,omitempty"` // nil: queues.db was in order
 }
 
 // Open opens the store in the directory at path, and creates it if there is none: see the package comment. What it
 // returns owns the directory's lock until it is closed. Errors: *store.LockedError, *store.FormatError,
 // *store.DamageError, a *NotDirError, and those of the file system. No sink is needed.
 func Open(path string, o Options) (*store.Store, Report, error) {
+	st, r, _, err := open(path, o)
+	return st, r, err
+}
+
+func open(path string, o Options) (*store.Store, Report, *logHealer, error) {
 	began, log := time.Now(), o.Log
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -56,50 +70,62 @@ func Open(path string, o Options) (*store.Store, Report, error) {
 	var r Report
 	dir, err := lock(path)
 	if err != nil {
-		return nil, r, err
+		return nil, r, nil, err
 	}
-	tmp, err := prepare(dir, &r)
+	s := newStart(dir.Path(), log, cmp.Or(o.QuarantineBytes, 256<<20), &r)
+	tmp, err := s.prepare(dir)
 	if err != nil {
-		return nil, r, errors.Join(err, dir.Close())
+		return nil, r, nil, errors.Join(err, dir.Close())
 	}
-	st, err := store.Open(dir, o.Store)
+	h := &logHealer{start: s}
+	st, err := h.open(dir, o.Store)
 	if err != nil {
-		return nil, r, err
+		return nil, r, nil, err
 	}
 	if err := sweep(dir.Path(), tmp); err != nil {
-		return nil, r, errors.Join(err, st.Close())
+		return nil, r, nil, errors.Join(err, st.Close())
 	}
 	r.SkippedKeys = st.SkippedKeys()
 	tail := st.Tail()
-	r.Unclean, r.Kept, r.Unconfirmed, r.Lost = tail.Unclean, tail.Kept, tail.Unconfirmed, tail.Lost
+	r.Unclean, r.Kept, r.Unconfirmed = tail.Unclean, r.Kept+tail.Kept, tail.Unconfirmed
 	if tail.Unclean {
 		if err := st.RewriteTail(); err != nil {
-			return nil, r, errors.Join(fmt.Errorf("append the tail again: %w", err), st.Close())
+			return nil, r, nil, errors.Join(fmt.Errorf("append the tail again: %w", err), st.Close())
 		}
 	}
 	r.Took = time.Since(began)
+	r.write(log)
+	h.started()
 	r.log(log, path)
-	return st, r, nil
+	return st, r, h, nil
+}
+
+func newStart(dir string, log *slog.Logger, bound int64, r *Report) *start {
+	kept := &quarantine{dir: dir, bound: bound, log: log, read: (*os.File).ReadAt}
+	return &start{dir: dir, log: log, report: r, kept: kept, checkMetas: store.CheckMetas, open: store.Open}
 }
 
 // prepare does what must be done before the files are opened. It returns the temporary files that are to go after that.
-func prepare(dir *store.Dir, r *Report) (tmp []string, err error) {
+func (s *start) prepare(dir *store.Dir) (tmp []string, err error) {
 	if err = refuseLinks(dir.Path()); err != nil {
 		return nil, err
 	}
 	if tmp, err = leftovers(dir.Path()); err != nil {
 		return nil, err
 	}
-	r.Swept = len(tmp)
+	s.report.Swept = len(tmp)
 	found, err := store.Exists(dir.Path())
 	if err != nil {
 		return nil, err
 	}
 	if !found {
-		r.Created = true
+		s.report.Created = true
+		if err := namesLast(dir.Path()); err != nil {
+			return nil, err
+		}
 		return tmp, store.Create(dir, uuid.New())
 	}
-	return tmp, rewriteMetas(dir.Path(), r)
+	return tmp, s.patiently(s.prepareQueues)
 }
 
 // A NotDirError says that something else is where the data directory should be.
@@ -140,6 +166,27 @@ func makeDir(path string) error {
 	return store.SyncDir(parent)
 }
 
+// namesLast makes the names of a directory and of those above it durable, before a store is made in it: one that is
+// there may be of an earlier start, which died before it had synced it. What may not be read, or cannot be synced, is
+// not ours.
+func namesLast(path string) error {
+	for path != filepath.Dir(path) {
+		path = filepath.Dir(path)
+		err := store.SyncDir(path)
+		foreign := errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EINVAL)
+		if err != nil && !foreign {
+			return fmt.Errorf("data directory: %w", err)
+		}
+	}
+	return nil
+}
+
+// With is the report with damage of the log that was met later on.
+func (r Report) With(h store.Healing) Report {
+	r.Kept, r.Lost = r.Kept+h.Kept, r.Lost+h.Lost
+	return r
+}
+
 func (r *Report) log(log *slog.Logger, path string) {
 	if r.SkippedKeys > 0 {
 		log.Warn("damaged files of idempotency keys are skipped", "dir", path, "files", r.SkippedKeys)
@@ -147,7 +194,7 @@ func (r *Report) log(log *slog.Logger, path string) {
 	switch {
 	case r.Created:
 		log.Info("store created", "dir", path, "elapsed", r.Took)
-	case r.Lost > 0 || r.RolledBack:
+	case r.Lost > 0 || r.RolledBack || len(r.Damaged) > 0:
 		log.Error("store recovered with losses", "dir", path, "kept", r.Kept, "lost", r.Lost, "unconfirmed", r.Unconfirmed,
 			"rolled_back", r.RolledBack, "quarantine", r.Quarantine, "elapsed", r.Took)
 	case r.Unclean:

@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"errors"
 )
 
 // A body's key is its u64 seq when it was evacuated for all queues, and u64 seq, u32 number when it was edited for one.
@@ -63,6 +64,15 @@ func decodeBody(seq uint64, payload []byte) (Item, error) {
 	}
 	it.Body = append([]byte(nil), d.take(uint64(len(d.b)))...)
 	return it, d.done()
+}
+
+// checkBody reports whether a body is where it may be, and decodes.
+func checkBody(key, payload []byte) error {
+	if len(key) != 8 && len(key) != 12 {
+		return errors.New("it is no key of a body")
+	}
+	_, err := decodeBody(binary.BigEndian.Uint64(key), payload)
+	return err
 }
 
 func appendNumbers(b []byte, numbers []uint32) []byte {

@@ -54,7 +54,7 @@ func (b *logBench) tryOpen() (err error) {
 	}
 	// A kill of the process is all that these tests survive: what is flushed when, crashtest looks at.
 	b.log.ops.fdatasync = func(*os.File) error { return nil }
-	b.log.ops.syncDir = func(string) error { return nil }
+	b.log.ops.syncDir = func(*os.File) error { return nil }
 	return err
 }
 

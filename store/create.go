@@ -49,7 +49,8 @@ func Create(d *Dir, uuid [16]byte) error {
 }
 
 // createSteps are Create, each step whole. queues.db gets its name last, as bbolt does not create a file atomically:
-// a directory without that name holds no store.
+// a directory without that name holds no store. Before that the name of log is durable: of two new names in one directory
+// a power cut may leave either.
 func createSteps(dir string, uuid [16]byte) []func() error {
 	final := filepath.Join(dir, queuesName)
 	tmp := final + tmpSuffix
@@ -58,6 +59,7 @@ func createSteps(dir string, uuid [16]byte) []func() error {
 		func() error { return removeIfThere(tmp) },
 		func() error { return createQueues(tmp, uuid) },
 		func() error { return SyncDir(filepath.Join(dir, logDir)) },
+		func() error { return SyncDir(dir) },
 		func() error { return renameNoReplace(dir, queuesName+tmpSuffix, queuesName) },
 		func() error { return SyncDir(dir) },
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -30,7 +31,11 @@ func LockDir(path string) (*Dir, error) {
 	if !fi.IsDir() {
 		return nil, fmt.Errorf("lock directory: %s is not a directory", path)
 	}
-	f, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	name := filepath.Join(path, lockName)
+	if fi, err := os.Lstat(name); err == nil && fi.Mode()&fs.ModeSymlink != 0 { // the pid would be written to what it points to
+		return nil, &DamageError{Path: name, Offset: -1, What: "it is a symbolic link"}
+	}
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock directory: %w", err)
 	}

@@ -14,6 +14,8 @@ var (
 	ErrNotFound = errors.New("no such item")
 	// ErrReleased: the item's segment is gone.
 	ErrReleased = errors.New("the item is no longer kept")
+	// ErrLost: the item was stored, and is damaged or missing. It is an ErrReleased too.
+	ErrLost = fmt.Errorf("the item is lost: %w", ErrReleased)
 )
 
 // A FatalError is a write or a flush whose outcome is unknown, or a store that one left behind. Whatever was not

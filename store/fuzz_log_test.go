@@ -98,7 +98,7 @@ func FuzzTail(f *testing.F) {
 			}
 			for i := range find.found {
 				items, _ := find.found[i].salvage()
-				wholeRequests(items)
+				wholeRequests(items, 0)
 			}
 		})
 	})

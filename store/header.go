@@ -143,6 +143,15 @@ func headerLength(b []byte) (int, error) {
 	return int(n), nil
 }
 
+// checkHeader reports whether a header at the front of b, of whatever format, matches its checksum.
+func checkHeader(b []byte) bool {
+	if len(b) < headerFixed || string(b[:8]) != headerMagic {
+		return false
+	}
+	n := int64(binary.BigEndian.Uint32(b[12:]))
+	return n >= headerFixed && n <= int64(len(b)) && crc32.Checksum(b[:n-4], castagnoli) == binary.BigEndian.Uint32(b[n-4:])
+}
+
 // decodeHeader reads a header from the front of b and returns its length.
 func decodeHeader(b []byte) (*segmentHeader, int, error) {
 	n, err := headerLength(b)

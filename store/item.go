@@ -20,6 +20,7 @@ type Item struct {
 	Continues bool    // belongs to the same request as the item before it
 	Dedupe    *Dedupe // nil: no idempotency key
 	Body      []byte
+	Lost      *Lost // nil: the item is there; else it is a tombstone, with no more than Seq and Mask
 }
 
 // Dedupe is what is kept of an idempotency key: 128 bits of the hash of its scope and text, and of the body's.

@@ -156,7 +156,7 @@ func (l *segmentLog) findKeys() error {
 			continue
 		}
 		file, err := l.readKeys(path, nil)
-		_, file.bad = errors.AsType[*DamageError](err)
+		file.bad = isDamage(err) || l.givesUp(err)
 		if err != nil && !file.bad {
 			return err
 		}
@@ -236,29 +236,11 @@ func (l *segmentLog) allKeys(yield func(Key) bool) {
 
 // keysIn calls each with the keys of a segment, from its items, until that says no.
 func (l *segmentLog) keysIn(g *segment, each func(Key) bool) error {
-	f, err := g.open()
-	if err != nil {
-		return err
-	}
-	v := l.view(g)
-	r := newBlockReader(g, f, v.size, readBytes)
-	for off := g.start; off < v.size; {
-		h, err := r.block(off)
-		if err != nil {
-			return readError(g, off, err)
-		}
-		items, bad, err := r.itemsOf(&h, off)
-		if err != nil {
-			return readError(g, bad, err)
-		}
-		for i := range items {
-			if d := items[i].Dedupe; d != nil && !each(Key{*d, items[i].Seq, items[i].Time}) {
-				return nil
-			}
-		}
-		off += int64(h.size())
-	}
-	return nil
+	next := func(_ *view, off int64) int64 { return off }
+	all := func(*blockHeader, *blockReader) bool { return true }
+	return l.eachItem(g, readBytes, next, all, func(it *Item) bool {
+		return it.Dedupe == nil || each(Key{*it.Dedupe, it.Seq, it.Time})
+	})
 }
 
 // writeKeys makes a segment's .keys durable, if it has keys and there is no such file yet.
@@ -299,7 +281,7 @@ func (l *segmentLog) replaceFile(path string, b []byte) error {
 	if err := os.Rename(path+".tmp", path); err != nil {
 		return err
 	}
-	return l.ops.syncDir(l.dir)
+	return l.ops.syncDir(l.names)
 }
 
 // DropKeys removes the .keys files whose segment is gone and which nobody needs: their newest key is of before that

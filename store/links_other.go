@@ -4,5 +4,5 @@ package store
 
 import "os"
 
-// links is not known here: what may have another name is not truncated.
-func links(os.FileInfo) uint64 { return 2 }
+// Links returns how many names a file has. It is not known here, and 2: what may have another name is not truncated.
+func Links(os.FileInfo) uint64 { return 2 }

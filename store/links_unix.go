@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// links returns how many names a file has.
-func links(fi os.FileInfo) uint64 {
+// Links returns how many names a file has. Any goroutine may call it.
+func Links(fi os.FileInfo) uint64 {
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
 		return uint64(st.Nlink)
 	}

@@ -16,26 +16,28 @@ const (
 	spareName  = "spare.tmp"
 )
 
-// ops are the calls that change the disk, so that a test can let one fail.
+// ops are the calls that change the disk or read the log's blocks, so that a test can let one fail.
 type ops struct {
+	pread     func(f *os.File, b []byte, off int64) (int, error)
 	pwrite    func(f *os.File, b []byte, off int64) (int, error)
 	fdatasync func(f *os.File) error
 	allocate  func(f *os.File, off, n int64, keepSize bool) error
 	truncate  func(f *os.File, size int64) error
 	rename    func(dir, old, new string) error
 	remove    func(path string) error
-	syncDir   func(path string) error
+	syncDir   func(dir *os.File) error
 }
 
 func diskOps() ops {
 	return ops{
+		pread:     func(f *os.File, b []byte, off int64) (int, error) { return f.ReadAt(b, off) },
 		pwrite:    func(f *os.File, b []byte, off int64) (int, error) { return f.WriteAt(b, off) },
 		fdatasync: fdatasync,
 		allocate:  allocate,
 		truncate:  func(f *os.File, size int64) error { return f.Truncate(size) },
 		rename:    renameNoReplace,
 		remove:    os.Remove,
-		syncDir:   SyncDir,
+		syncDir:   (*os.File).Sync,
 	}
 }
 
@@ -44,10 +46,11 @@ func diskOps() ops {
 // Concurrency: one goroutine appends, one seals and prepares, any number read. mu is held for moments and never during
 // I/O; spareMu is held while a spare is made, and while one becomes a segment: they share a name.
 type segmentLog struct {
-	dir  string
-	uuid [16]byte
-	opts Options
-	ops  ops
+	dir   string
+	names *os.File // dir, open: where no more files may be opened, names can still be made durable
+	uuid  [16]byte
+	opts  Options
+	ops   ops
 
 	pages      atomic.Int64 // bytes written, in whole pages
 	rotateSoon atomic.Bool
@@ -63,10 +66,16 @@ type segmentLog struct {
 	spare      *spareFile // guarded by spareMu
 	spareBytes atomic.Int64
 
+	wounds   []wound             // found at open, not dealt with yet
+	baseless bool                // the header that says what was accepted is destroyed, or counts what is lost behind it
+	treat    func([]wound) error // deals with damage; nil: it is refused
+	mendMu   sync.Mutex          // held by who mends a segment
+
 	mu        sync.Mutex
-	segs      []*segment // oldest first; replaced, never changed in place
-	seq       uint64     // the next one
-	newest    int64      // highest Item.Time
+	hurt      damageRecord // as queues.db has it; replaced, never changed in place
+	segs      []*segment   // oldest first; replaced, never changed in place
+	seq       uint64       // the next one
+	newest    int64        // highest Item.Time
 	positions map[string][]byte
 	accepted  map[uint32]Tally
 	queueNo   uint32
@@ -223,7 +232,17 @@ func (l *segmentLog) close() error {
 	for _, v := range l.views() {
 		errs = append(errs, v.seg.close())
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, l.names.Close())...)
+}
+
+// oldestSerial returns the serial of the oldest segment, 0 if there is none.
+func (l *segmentLog) oldestSerial() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.segs) == 0 {
+		return 0
+	}
+	return l.segs[0].serial
 }
 
 // Next returns the seq that the next item gets. The first ever is 1.

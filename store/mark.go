@@ -38,11 +38,12 @@ func (s *Store) Commit(c Change) error {
 // A logView is what a commit writes down of the log.
 type logView struct {
 	next, oldest, synced uint64
+	serial               uint64 // of the oldest segment
 	idTime               int64
 }
 
 func (s *Store) logView() logView {
-	return logView{next: s.log.next(), oldest: s.log.oldest(), synced: s.log.synced(), idTime: s.log.idTime()}
+	return logView{next: s.log.next(), oldest: s.log.oldest(), synced: s.log.synced(), idTime: s.log.idTime(), serial: s.log.oldestSerial()}
 }
 
 // commit reports whether the sinks have changed.
@@ -53,6 +54,7 @@ func (q *queues) commit(c *Change, v logView) (moved bool, err error) {
 			t.meta.QueueTime = c.QueueTime
 		}
 		t.fillHoles(min(v.oldest, q.lowestCursor()))
+		t.forgetDamage(v)
 		return t.apply(c, v.oldest)
 	})
 	if err != nil {
@@ -187,7 +189,7 @@ func (q *queues) remember(t *transaction) {
 	q.pruned = max(q.pruned, t.pruned)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.meta, q.holes = t.meta, t.holes
+	q.meta, q.holes, q.hurt = t.meta, t.holes, t.damage
 	if t.moved {
 		q.sinks = t.sinkList
 	}

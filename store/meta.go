@@ -19,7 +19,8 @@ var (
 	keyFormat = []byte("format")
 	keyStore  = []byte("store")
 	keyState  = []byte("state")
-	keyHoles  = []byte("holes") // optional
+	keyHoles  = []byte("holes")  // optional
+	keyDamage = []byte("damage") // optional
 )
 
 func appendFormat(b []byte) []byte { return binary.BigEndian.AppendUint32(b, queuesFormat) }

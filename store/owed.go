@@ -213,31 +213,11 @@ func (o owing) of(it *Item) (stream, rows []uint32) {
 
 // owed reads the blocks of a segment that may hold something that is owed.
 func (l *segmentLog) owed(v view, o owing, visit func(OwedItem) bool) error {
-	f, err := v.seg.open()
-	if err != nil {
-		return err
-	}
-	r := newBlockReader(v.seg, f, v.size, indexSpan)
-	for off := o.skip(&v, v.seg.start); off < v.size; {
-		h, err := r.block(off)
-		if err != nil {
-			return readError(v.seg, off, err)
-		}
-		if o.within(h.First, h.end(), r.wants) {
-			items, bad, err := r.itemsOf(&h, off)
-			if err != nil {
-				return readError(v.seg, bad, err)
-			}
-			for i := range items {
-				stream, rows := o.of(&items[i])
-				if (len(stream) > 0 || len(rows) > 0) && !visit(OwedItem{items[i], stream, rows}) {
-					return nil
-				}
-			}
-		}
-		off = o.skip(&v, off+int64(h.size()))
-	}
-	return nil
+	within := func(h *blockHeader, r *blockReader) bool { return o.within(h.First, h.end(), r.wants) }
+	return l.eachItem(v.seg, indexSpan, o.skip, within, func(it *Item) bool {
+		stream, rows := o.of(it)
+		return len(stream) == 0 && len(rows) == 0 || visit(OwedItem{*it, stream, rows})
+	})
 }
 
 // skip returns the first offset at or after off where a stretch begins that may hold something owed. An offset within a

@@ -18,17 +18,19 @@ import (
 // queues is queues.db: what is owed to each sink. Its memory is what a start, a segment's header and the release of
 // segments ask for, and changes only after a commit is durable. Reading is done in short transactions.
 type queues struct {
-	path   string
-	uuid   [16]byte
-	handle sync.RWMutex // held by readers for a transaction, by compaction for the moment in which db changes
-	db     *bolt.DB     // guarded by handle; replaced under writing too
-	file   *os.File     // bbolt's own handle, for its space only; guarded by writing
+	path     string
+	uuid     [16]byte
+	thorough bool         // bodies are checked when it is opened, whatever stop came before
+	handle   sync.RWMutex // held by readers for a transaction, by compaction for the moment in which db changes
+	db       *bolt.DB     // guarded by handle; replaced under writing too
+	file     *os.File     // bbolt's own handle, for its space only; guarded by writing
 
 	given   atomic.Uint32 // highest queue number handed out
 	written atomic.Int64  // bytes of pages that commits wrote
 	taken   atomic.Int64  // allocated bytes of the file, as of the newest commit
 	used    atomic.Int64  // bytes of its pages, likewise
 	free    atomic.Int64  // of them those that hold nothing
+	spoiled atomic.Bool   // something did not check: the next start looks at everything
 
 	writing sync.Mutex // held by who commits
 	ahead   int64      // disk is allocated up to here; guarded by writing
@@ -42,8 +44,9 @@ type queues struct {
 	meta   metaState    // guarded by mu; changed under writing too
 	sinks  []Sink       // by name; guarded likewise
 	queues map[uint32]*queueMemory
-	holes  []hole // guarded likewise; replaced, never changed in place
-	fatal  error  // sticky; guarded by mu
+	holes  []hole       // guarded likewise; replaced, never changed in place
+	hurt   damageRecord // likewise
+	fatal  error        // sticky; guarded by mu
 }
 
 // queueMemory is what is kept in memory of a queue: its durable cursor and marks, and per chunk of seqs the rows that
@@ -167,7 +170,11 @@ func guard(path string, fn func() error) (err error) {
 func (q *queues) view(fn func(tx *bolt.Tx) error) error {
 	q.handle.RLock()
 	defer q.handle.RUnlock()
-	return guard(q.path, func() error { return q.db.View(fn) })
+	err := guard(q.path, func() error { return q.db.View(fn) })
+	if _, damaged := errors.AsType[*DamageError](err); damaged {
+		q.spoiled.Store(true)
+	}
+	return err
 }
 
 // damage says where in queues.db something does not check.
@@ -225,10 +232,15 @@ func (q *queues) logState() logState {
 	q.mu.RLock()
 	defer q.mu.RUnlock()
 	s := logState{Clean: q.meta.Clean, Highest: q.meta.Highest, Synced: q.meta.Synced, IDTime: q.meta.IDTime, Holes: q.holes}
-	s.OldestNeeded = math.MaxUint64
-	for _, m := range q.queues {
-		s.OldestNeeded = min(s.OldestNeeded, m.cursor) // rows: see missingRows
+	if len(q.hurt.serials)+len(q.hurt.lost) > 0 {
+		s.Damage = new(q.hurt)
 	}
+	s.OldestNeeded = math.MaxUint64
+	for number, m := range q.queues {
+		s.OldestNeeded = min(s.OldestNeeded, m.cursor) // rows: see missingRows
+		s.Queues = append(s.Queues, number)
+	}
+	slices.Sort(s.Queues)
 	return s
 }
 

@@ -4,36 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 	"os"
 	"strings"
 )
 
 const readBytes = 256 << 10 // a reader takes so much of a segment at a time
-
-// A pager reads a file forwards, in steps of at least step bytes. Each buffer is a fresh one, as blocks point into it.
-type pager struct {
-	file *os.File
-	size int64 // nothing is read at or past it
-	step int
-	buf  []byte
-	off  int64 // of buf[0]
-}
-
-// at returns the bytes at off, n at least. io.ErrUnexpectedEOF: the file has no n bytes there.
-func (p *pager) at(off int64, n int) ([]byte, error) {
-	if skip := off - p.off; skip >= 0 && skip+int64(n) <= int64(len(p.buf)) {
-		return p.buf[skip:], nil
-	}
-	if off+int64(n) > p.size {
-		return nil, io.ErrUnexpectedEOF
-	}
-	b := make([]byte, min(int64(max(n, p.step)), p.size-off))
-	if _, err := p.file.ReadAt(b, off); err != nil {
-		return nil, err
-	}
-	p.buf, p.off = b, off
-	return b, nil
-}
 
 // A blockReader reads the blocks of one segment.
 type blockReader struct {
@@ -43,7 +19,7 @@ type blockReader struct {
 }
 
 func newBlockReader(g *segment, f *os.File, size int64, step int) *blockReader {
-	return &blockReader{pager: pager{file: f, size: size, step: step}, seed: g.seed}
+	return &blockReader{pager: pager{file: f, ops: g.ops, soft: g.soft.Load(), dead: &g.dead, size: size, step: step}, seed: g.seed}
 }
 
 // block checks the header and the tables of the block at off.
@@ -89,7 +65,9 @@ func (r *blockReader) itemsOf(h *blockHeader, off int64) (items []Item, bad int6
 type Reader struct {
 	log   *segmentLog
 	queue uint32
-	from  uint64
+	at    uint64   // everything below was returned
+	from  uint64   // where the log is read
+	ahead *Block   // read, and not returned yet
 	seg   *segment // nil: to be found again
 	off   int64
 	block *blockReader
@@ -99,42 +77,90 @@ type Reader struct {
 func (s *Store) Reader(queue uint32, from uint64) *Reader { return s.log.reader(queue, from) }
 
 func (l *segmentLog) reader(queue uint32, from uint64) *Reader {
-	return &Reader{log: l, queue: queue, from: from}
+	return &Reader{log: l, queue: queue, at: from, from: from}
 }
 
 // Seek lets Next go on at from.
-func (r *Reader) Seek(from uint64) { r.from, r.seg = from, nil }
+func (r *Reader) Seek(from uint64) { r.at, r.from, r.ahead, r.seg = from, from, nil, nil }
 
 // Next returns the next block that has an item at or above where the reader is, and an item for its queue. Items of
-// other queues may be in it, and items below. io.EOF: all that is durable was read; call again later. A *DamageError
-// names the file and the byte; Next returns it again until Seek.
+// other queues may be in it, and items below. Where items are lost that were for the queue, a block of tombstones stands
+// for them. io.EOF: all that is durable was read; call again later.
+//
+// Damage that it meets is dealt with, if Options.Quarantine is set; else a *DamageError names the file and the byte, and
+// Next returns it again until Seek.
 func (r *Reader) Next() (*Block, error) {
-	for {
+	b, end := r.ahead, uint64(math.MaxUint64)
+	r.ahead = nil
+	var err error
+	if b == nil {
+		if b, err = r.next(); err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+	}
+	if b != nil {
+		end = b.First
+	}
+	if t := r.log.tombstones(r.queue, r.at, end); t != nil {
+		r.ahead, b, err = b, t, nil
+	}
+	if b != nil {
+		r.at = max(r.at, b.First+uint64(len(b.Items)))
+	}
+	return b, err
+}
+
+// next returns the next block that is there.
+func (r *Reader) next() (*Block, error) {
+	for tries := 0; ; {
 		if r.seg == nil {
 			if err := r.enter(); err != nil {
 				return nil, err
 			}
 		}
 		v := r.log.view(r.seg)
-		r.block.size = v.size
-		r.off = v.index.skip(r.off, r.queue)
-		if r.off >= v.size {
-			if v.last {
-				return nil, io.EOF
-			}
-			r.Seek(max(r.from, v.end))
-			continue
-		}
-		b, err := r.read()
+		b, err := r.step(&v)
 		switch {
-		case err != nil && r.seg.gone.Load():
-			r.Seek(max(r.from, v.end))
+		case errors.Is(err, errEnd) && v.last:
+			return nil, io.EOF
+		case errors.Is(err, errEnd), err != nil && r.seg.gone.Load():
+			r.from, r.seg = max(r.from, v.end), nil
+		case r.log.mends(err, tries):
+			tries++
+			if err := r.log.mend(&v); err != nil {
+				return nil, err
+			}
+			r.seg = nil
 		case err != nil:
 			return nil, err
 		case b != nil:
 			return b, nil
 		}
 	}
+}
+
+// mendsMost is how often one call mends a segment: what does not read the same twice is the disk's.
+const mendsMost = 3
+
+// mends reports whether an error is damage that is to be dealt with.
+func (l *segmentLog) mends(err error, tries int) bool {
+	return l.treat != nil && tries < mendsMost && isDamage(err)
+}
+
+// errEnd says that a segment is read to its end.
+var errEnd = errors.New("the end of the segment")
+
+// step reads one block of a segment and moves behind it. nil: there is nothing for the queue in it.
+func (r *Reader) step(v *view) (*Block, error) {
+	r.block.size, r.block.soft = v.size, r.seg.soft.Load()
+	if b := v.foundAt(r.from); b != nil {
+		return r.salvage(v, b)
+	}
+	r.off = v.index.skip(max(r.off, v.foundEnd), r.queue)
+	if r.off >= v.size {
+		return nil, errEnd
+	}
+	return r.read()
 }
 
 // enter opens the segment where the reader is.
@@ -158,7 +184,7 @@ func (r *Reader) enter() error {
 	}
 }
 
-// read reads one block and moves behind it. nil: there is nothing for the queue in it.
+// read reads one block of the chain and moves behind it. nil: there is nothing for the queue in it.
 func (r *Reader) read() (*Block, error) {
 	h, err := r.block.block(r.off)
 	if err != nil {
@@ -177,6 +203,28 @@ func (r *Reader) read() (*Block, error) {
 	return &Block{h.First, h.Group, h.QueueTime, r.block.masks, items, r.block.plainSize(&h)}, nil
 }
 
+// salvage returns the next items of a block of a damaged segment that stand together. nil: there is nothing more for the
+// queue in it.
+func (r *Reader) salvage(v *view, b *foundBlock) (*Block, error) {
+	wanted, items, err := r.block.salvaged(v, b, func() bool { return r.block.wants(r.queue) }, r.log.record().lost)
+	if err != nil {
+		return nil, err
+	}
+	for len(items) > 0 && items[0].Seq < r.from {
+		items = items[1:]
+	}
+	if !wanted || len(items) == 0 {
+		r.from = b.end()
+		return nil, nil
+	}
+	n := 1
+	for n < len(items) && items[n].Seq == items[n-1].Seq+1 {
+		n++
+	}
+	r.from = items[n-1].Seq + 1
+	return &Block{items[0].Seq, b.Group, b.QueueTime, r.block.masks, items[:n:n], r.block.plainSize(&b.blockHeader)}, nil
+}
+
 // readError tells damage from a disk that did not answer.
 func readError(g *segment, off int64, err error) error {
 	for _, what := range []error{errNoBlock, errHeader, errTables, errCodec, errFrame, errItem, errLayout, errLength} {
@@ -191,7 +239,8 @@ func readError(g *segment, off int64, err error) error {
 }
 
 // Item returns an item as a queue has it: edited for that queue, evacuated, or from the log. It is a copy, and keeps no
-// buffer alive. ErrNotFound: never given. ErrReleased: no longer kept. A *DamageError: it does not check.
+// buffer alive. ErrNotFound: never given. ErrReleased: no longer kept. ErrLost: it is damaged or missing; then the item has
+// its Mask. Damage is dealt with as by a Reader.
 func (s *Store) Item(queue uint32, seq uint64) (Item, error) {
 	it, ok, err := s.queues.body(queue, seq)
 	if err != nil || ok {
@@ -201,28 +250,42 @@ func (s *Store) Item(queue uint32, seq uint64) (Item, error) {
 }
 
 func (l *segmentLog) item(seq uint64) (Item, error) {
-	if seq == 0 || seq >= l.synced() {
-		return Item{}, ErrNotFound
+	for tries := 0; ; tries++ {
+		if it, lost := l.lostItem(seq); lost {
+			return it, ErrLost
+		}
+		if seq == 0 || seq >= l.synced() {
+			return Item{}, ErrNotFound
+		}
+		g := l.locate(seq)
+		if g == nil || seq < g.first {
+			return Item{}, ErrReleased
+		}
+		v := l.view(g)
+		it, err := l.itemIn(&v, seq)
+		if err != nil && g.gone.Load() {
+			return Item{}, ErrReleased
+		}
+		if !l.mends(err, tries) {
+			return it, err
+		}
+		if err := l.mend(&v); err != nil {
+			return Item{}, err
+		}
 	}
-	g := l.locate(seq)
-	if g == nil || seq < g.first {
-		return Item{}, ErrReleased
-	}
-	it, err := l.itemIn(g, seq)
-	if err != nil && g.gone.Load() {
-		return Item{}, ErrReleased
-	}
-	return it, err
 }
 
-func (l *segmentLog) itemIn(g *segment, seq uint64) (Item, error) {
+func (l *segmentLog) itemIn(v *view, seq uint64) (Item, error) {
+	g := v.seg
 	f, err := g.open()
 	if err != nil {
 		return Item{}, err
 	}
-	v := l.view(g)
 	r := newBlockReader(g, f, v.size, indexSpan)
-	for off := v.index.find(seq, g.start); off < v.size; {
+	if b := v.foundAt(seq); b != nil {
+		return r.salvagedItem(v, b, seq, l.record().lost)
+	}
+	for off := max(v.index.find(seq, g.start), v.foundEnd); off < v.size; {
 		h, err := r.block(off)
 		if err != nil {
 			return Item{}, readError(g, off, err)

@@ -127,7 +127,7 @@ func (l *segmentLog) newHeader(first uint64, snap snapshot) (*segment, []byte) {
 	}
 	b := encodeHeader(h)
 	h.Sinks, h.Queues, h.Positions = nil, nil, nil
-	return newSegment(l.dir, h, int64(len(b))), b
+	return l.newSegment(h, int64(len(b))), b
 }
 
 // forgetQueues drops what was accepted for queues that no sink has any more. mu is held.
@@ -157,7 +157,7 @@ func (l *segmentLog) install(spare *spareFile, g *segment, b []byte) error {
 	} else if err != nil {
 		return l.fail("append: new segment", errors.Join(err, spare.file.Close()))
 	}
-	if err := l.ops.syncDir(l.dir); err != nil {
+	if err := l.ops.syncDir(l.names); err != nil {
 		return l.fail("append: new segment", errors.Join(err, spare.file.Close()))
 	}
 	g.file, g.allocated = spare.file, max(spare.allocated, int64(len(b)))

@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"errors"
+	"hash/fnv"
 	"math"
 )
 
@@ -39,6 +40,16 @@ func key1(kind byte, a uint64) []byte {
 func key2(kind byte, a, b uint64) []byte {
 	k := append(make([]byte, 0, 17), kind)
 	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(k, a), b)
+}
+
+// KeyHash is what a row keeps of an item's key; 0 for none. Two keys with one hash wait for each other, and no more.
+func KeyHash(key string) uint64 {
+	if key == "" {
+		return 0
+	}
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(key))
+	return max(1, h.Sum64())
 }
 
 func sortable(t int64) uint64 { return uint64(t) ^ 1<<63 }

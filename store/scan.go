@@ -2,123 +2,11 @@ package store
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"slices"
-	"strings"
 )
-
-// openLog reads what a start needs of a directory of segments: headers and footers; only segments without a footer are
-// read whole. *FormatError and *DamageError come before anything was changed.
-func openLog(dir string, uuid [16]byte, o Options, known logState) (*segmentLog, error) {
-	packer, err := newCompressor(o.Compress)
-	if err != nil {
-		return nil, fmt.Errorf("open log: %w", err)
-	}
-	l := &segmentLog{dir: dir, uuid: uuid, opts: o, ops: diskOps(), enc: encoder{blockBytes: o.BlockBytes, packer: packer}, accepted: make(map[uint32]Tally)}
-	if err := l.load(known); err != nil {
-		return nil, errors.Join(fmt.Errorf("open log: %w", err), l.close())
-	}
-	return l, nil
-}
-
-func (l *segmentLog) load(known logState) error {
-	if !known.Clean {
-		if err := l.ops.syncDir(l.dir); err != nil {
-			return err
-		}
-	}
-	if err := l.openSegments(); err != nil {
-		return err
-	}
-	l.newest, l.seq = known.IDTime, max(known.Highest+1, 1)
-	if err := l.scanAll(known); err != nil {
-		return err
-	}
-	if err := l.checkGaps(known); err != nil {
-		return err
-	}
-	if err := l.findKeys(); err != nil {
-		return err
-	}
-	return l.sweep()
-}
-
-// openSegments reads every segment's header, and its footer if it has one.
-func (l *segmentLog) openSegments() error {
-	entries, err := os.ReadDir(l.dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if !strings.HasSuffix(e.Name(), ".log") {
-			continue
-		}
-		g, err := l.openSegment(filepath.Join(l.dir, e.Name()))
-		if err != nil {
-			return err
-		}
-		l.segs = append(l.segs, g)
-	}
-	slices.SortFunc(l.segs, func(a, b *segment) int { return cmp.Compare(a.serial, b.serial) })
-	return nil
-}
-
-func (l *segmentLog) openSegment(path string) (*segment, error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return nil, err
-	}
-	g, err := l.identify(f, path)
-	if err == nil {
-		err = l.loadFooter(g, f)
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	if g.sealed {
-		return g, f.Close()
-	}
-	g.file = f
-	return g, nil
-}
-
-func (l *segmentLog) identify(f *os.File, path string) (*segment, error) {
-	h, length, err := readHeader(f, path)
-	if err != nil {
-		return nil, err
-	}
-	if h.UUID != l.uuid {
-		return nil, &DamageError{Path: path, Offset: 16, What: "the segment belongs to another store"}
-	}
-	g := newSegment(l.dir, h, length)
-	if g.path != path {
-		return nil, &DamageError{Path: path, Offset: 32, What: "the header says that this is " + filepath.Base(g.path)}
-	}
-	return g, nil
-}
-
-func (l *segmentLog) loadFooter(g *segment, f *os.File) error {
-	fi, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	st, err := readFooter(g, f, fi.Size())
-	switch {
-	case errors.Is(err, errFooter):
-		g.allocated = fi.Size()
-		return nil
-	case err != nil:
-		return err
-	}
-	st.allocated = fi.Size()
-	g.segmentState = st
-	return nil
-}
 
 // scanAll reads the segments that have no footer, and finds out where the log ends.
 func (l *segmentLog) scanAll(known logState) error {
@@ -126,7 +14,7 @@ func (l *segmentLog) scanAll(known logState) error {
 		l.seq = max(l.seq, g.first, g.header.Highest+1)
 		l.newest = max(l.newest, g.header.IDTime)
 		if i < len(l.segs)-1 {
-			if err := l.scanFull(g, l.segs[i+1].first); err != nil {
+			if err := l.scanFull(g, l.segs[i+1], known); err != nil {
 				return err
 			}
 		}
@@ -139,37 +27,108 @@ func (l *segmentLog) scanAll(known logState) error {
 	for _, g := range l.segs {
 		l.seq = max(l.seq, g.end)
 		l.newest = max(l.newest, g.lastTime)
-		g.header.Sinks, g.header.Queues, g.header.Positions = nil, nil, nil
 	}
 	return nil
 }
 
-// scanFull scans a segment that another follows: it ends where that one begins, whatever stands behind.
-func (l *segmentLog) scanFull(g *segment, limit uint64) error {
+// scanFull scans a segment that another follows: it ends where that one begins, or what was released between them,
+// whatever stands behind.
+func (l *segmentLog) scanFull(g, next *segment, known logState) error {
 	if g.sealed {
+		if g.headless {
+			l.note(g, &examination{kept: int(g.items)}, false)
+		}
 		return nil
 	}
+	limit, _ := known.endOf(g, next)
 	off, err := scanBlocks(g, limit, nil)
 	if err != nil && !isStop(err) {
 		return err
 	}
-	if g.end < limit && !zerosFrom(g.file, off, g.allocated) {
+	whole := g.end >= limit && !g.headless
+	switch {
+	case whole:
+	case l.heals():
+		return l.examineFull(g, next, known)
+	case !zerosFrom(g.file, off, g.allocated):
 		return readError(g, off, err)
 	}
 	g.index.close(g.size)
 	return nil
 }
 
+// examineFull is scanFull of one that is damaged.
+func (l *segmentLog) examineFull(g, next *segment, known logState) error {
+	limit, sure := known.endOf(g, next)
+	s, err := l.survey(g, g.file, g.allocated, limit)
+	if err != nil {
+		return err
+	}
+	x, err := l.examine(g, s, s.found)
+	if err != nil {
+		return err
+	}
+	if !sure {
+		limit = 0
+	}
+	x.finish(limit, totals(g, next), known.Queues, l.hurt)
+	l.note(g, x, false)
+	g.become(x)
+	return nil
+}
+
+// endOf is where a segment ended that has no footer and that another follows: there, or at what was released between
+// them. sure is false where nobody can tell, as nothing from the segment on is owed: then its last block ends it.
+func (known *logState) endOf(g, next *segment) (end uint64, sure bool) {
+	if next.first <= known.OldestNeeded {
+		return next.first, false // segments that every cursor is past leave no hole
+	}
+	for _, h := range known.Holes {
+		if h.first < next.first && next.first <= h.end {
+			if h.first <= g.first {
+				return next.first, false // it was to be released too
+			}
+			return h.first, true
+		}
+	}
+	return next.first, true
+}
+
+// become takes over what an examination found.
+func (g *segment) become(x *examination) {
+	x.allocated, x.keysFile = g.allocated, g.keysFile
+	g.segmentState = x.segmentState
+	if g.found == nil {
+		g.found = []foundBlock{}
+	}
+}
+
 // scanNewest scans the segment that was written last. Its header says what was accepted before it.
 func (l *segmentLog) scanNewest(g *segment, known logState) error {
-	for n, q := range g.header.Queues {
-		l.accepted[n] = q.Accepted
+	l.adopt(g)
+	n := len(l.hurt.lost)
+	l.baseless = l.baseless || l.hurt.has(g.serial) || n > 0 && l.hurt.lost[n-1].end > g.first
+	if g.sealed { // the ones behind it are missing
+		addAccepted(l.accepted, g.queues)
+		if g.headless {
+			l.note(g, &examination{kept: int(g.items)}, false)
+		}
+		return l.checkEnd(g, g.size, known)
 	}
-	l.positions = g.header.Positions
-	l.queueNo = g.header.QueueNumber
-	if g.sealed {
-		return nil
+	var err error
+	if !g.headless {
+		err = l.scanTail(g, known)
 	}
+	if g.headless || l.heals() && isDamage(err) || l.givesUp(err) {
+		l.adopt(g)
+		l.baseless = true
+		return l.examineNewest(g, known)
+	}
+	return err
+}
+
+// scanTail follows the chain of blocks of the newest segment, and decides where it ends.
+func (l *segmentLog) scanTail(g *segment, known logState) error {
 	s := tailScan{log: l, seg: g}
 	off, err := scanBlocks(g, 0, s.visit)
 	if err != nil && !isStop(err) {
@@ -184,9 +143,28 @@ func (l *segmentLog) scanNewest(g *segment, known logState) error {
 	} else if err := s.judge(off, known); err != nil {
 		return err
 	}
-	if end := max(g.end, l.torn.end); end < known.Synced && known.OldestNeeded < known.Synced {
+	if l.heals() {
+		if l.cutShort(g, known) {
+			return g.damage(off, errCutShort)
+		}
+		return nil
+	}
+	return l.checkEnd(g, off, known)
+}
+
+var errCutShort = errors.New("the log was durable beyond its end")
+
+// checkEnd misses what was durable behind the newest segment.
+func (l *segmentLog) checkEnd(g *segment, off int64, known logState) error {
+	end := max(g.end, l.torn.end)
+	if end >= known.Synced || known.OldestNeeded >= known.Synced {
+		return nil
+	}
+	if !l.heals() {
 		return g.damage(off, fmt.Errorf("the log ends before seq %d, and was durable to %d", end, known.Synced-1))
 	}
+	l.baseless = true
+	l.lose(max(end, known.OldestNeeded), known.Synced, nil, g.queues, known)
 	return nil
 }
 
@@ -260,43 +238,4 @@ func lastNonzero(f *os.File, off, size int64) int64 {
 		}
 	}
 	return last
-}
-
-// checkGaps refuses a log of which a segment is missing that a queue still has to read.
-func (l *segmentLog) checkGaps(known logState) error {
-	end := uint64(1)
-	for _, g := range l.segs {
-		if g.first < end {
-			return g.damage(-1, fmt.Errorf("it begins at seq %d, and the segment before ends at %d", g.first, end))
-		}
-		if from := max(end, known.OldestNeeded); g.first > from && !covers(known.Holes, from, g.first) {
-			return g.damage(-1, fmt.Errorf("seqs %d to %d are missing before it", from, g.first-1))
-		}
-		end = g.end
-	}
-	if len(l.segs) == 0 && known.OldestNeeded < known.Synced {
-		return &DamageError{Path: l.dir, Offset: -1, What: fmt.Sprintf("seqs %d to %d are missing", known.OldestNeeded, known.Synced-1)}
-	}
-	return nil
-}
-
-// sweep removes what a crash left half done.
-func (l *segmentLog) sweep() error {
-	entries, err := os.ReadDir(l.dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		name := e.Name()
-		if !e.Type().IsRegular() {
-			continue
-		}
-		if name != spareName && !strings.HasSuffix(name, ".gone.tmp") && !strings.HasSuffix(name, ".keys.tmp") {
-			continue
-		}
-		if err := l.removeInSteps(filepath.Join(l.dir, name)); err != nil {
-			return err
-		}
-	}
-	return nil
 }

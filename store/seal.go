@@ -32,6 +32,15 @@ func (l *segmentLog) sealSegment(v view) error {
 	if err != nil {
 		return err
 	}
+	if v.found != nil { // it stays as it is, and is surveyed again by the next start: its file may be the one in quarantine
+		if err := l.writeKeys(v); err != nil {
+			return err
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		v.seg.sealed = true
+		return nil
+	}
 	if err := l.writeKeys(v); isFull(err) {
 		// The space behind the blocks may be what the keys need.
 		if terr := l.ops.truncate(f, v.size); terr != nil {
@@ -95,7 +104,7 @@ func (l *segmentLog) release(serials []uint64) (int64, error) {
 		}
 	}
 	if freed > 0 {
-		errs = append(errs, l.ops.syncDir(l.dir))
+		errs = append(errs, l.ops.syncDir(l.names))
 	}
 	return freed, errors.Join(errs...)
 }
@@ -151,7 +160,11 @@ func (l *segmentLog) removeInSteps(path string) error {
 	if err != nil {
 		return err
 	}
-	if links(fi) == 1 {
+	if Links(fi) == 1 && fi.Size() > releaseStep {
+		// If the old name came back after a power cut, it would be that of a segment that was cut short.
+		if err := l.ops.syncDir(l.names); err != nil {
+			return err
+		}
 		for size := fi.Size() - releaseStep; size > 0; size -= releaseStep {
 			if err := l.ops.truncate(f, size); err != nil {
 				return err

@@ -107,10 +107,14 @@ type segment struct {
 
 	segmentState // guarded by segmentLog.mu
 
-	gone   atomic.Bool // released: what a read of it returns means nothing
-	fileMu sync.Mutex
-	file   *os.File // opened when first needed; guarded by fileMu
-	closed bool     // guarded by fileMu
+	ops      *ops        // those of the log
+	headless bool        // the header is destroyed: what it said is not known
+	soft     atomic.Bool // what cannot be read of it counts as damage, until that is mended
+	dead     deadPages   // what could not be read while it was soft
+	gone     atomic.Bool // released: what a read of it returns means nothing
+	fileMu   sync.Mutex
+	file     *os.File // opened when first needed; guarded by fileMu
+	closed   bool     // guarded by fileMu
 }
 
 // A segmentState is what changes while a segment is active and when it is sealed.
@@ -126,6 +130,10 @@ type segmentState struct {
 	lastTime  int64
 	sealed    bool
 	keysFile  bool // its .keys is there and durable
+
+	found    []foundBlock // in place of the chain, where that is damaged; nil: it is not. Replaced, never changed
+	foundEnd int64        // the chain goes on here
+	mended   int          // how often found was made
 }
 
 // A Segment is a file of the log as an operator sees it: it covers the seqs First ≤ seq < End.
@@ -142,9 +150,10 @@ type Segment struct {
 
 func segmentName(serial, first uint64) string { return fmt.Sprintf("%08d-%016d", serial, first) }
 
-func newSegment(dir string, h *segmentHeader, length int64) *segment {
-	return &segment{
-		path:   filepath.Join(dir, segmentName(h.Serial, h.First)+".log"),
+func (l *segmentLog) newSegment(h *segmentHeader, length int64) *segment {
+	g := &segment{
+		ops:    &l.ops,
+		path:   filepath.Join(l.dir, segmentName(h.Serial, h.First)+".log"),
 		serial: h.Serial,
 		first:  h.First,
 		start:  length,
@@ -157,6 +166,8 @@ func newSegment(dir string, h *segmentHeader, length int64) *segment {
 			index:    blockIndex{open: length},
 		},
 	}
+	g.soft.Store(l.opts.GiveUp)
+	return g
 }
 
 // open returns the file, which stays open until close.

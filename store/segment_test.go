@@ -23,7 +23,7 @@ func TestRotationThatCrashesAtAnyStepLosesNothing(t *testing.T) {
 		"header not synced":   func(o *ops) { o.fdatasync = func(*os.File) error { return errDisk } },
 		"not renamed":         func(o *ops) { o.rename = func(string, string, string) error { return errDisk } },
 		"directory not synced": func(o *ops) {
-			o.syncDir = func(string) error { return errDisk }
+			o.syncDir = func(*os.File) error { return errDisk }
 		},
 		"renamed, no block": func(o *ops) {
 			pwrite := o.pwrite
@@ -449,7 +449,7 @@ func TestEachStepOfARotationIsDurableBeforeTheNext(t *testing.T) {
 		}
 		return disk.rename(dir, old, new)
 	}
-	b.log.ops.syncDir = func(string) error { steps = append(steps, "sync directory"); return nil }
+	b.log.ops.syncDir = func(*os.File) error { steps = append(steps, "sync directory"); return nil }
 	b.log.rotateNext()
 	b.append(item(1, maskA))
 	want := []string{"header", "sync", "rename", "sync directory", "block", "sync"}

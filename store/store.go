@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 )
 
@@ -14,6 +15,24 @@ type Options struct {
 	SegmentBytes int64       // size of a segment; 0: 64 MiB; at least 64 KiB, less than 4 GiB
 	BlockBytes   int         // most bytes of a block of several items, before they are compressed; 0: 256 KiB
 	Compress     Compression // of new blocks
+
+	// Quarantine keeps a damaged segment's file before anything is changed, durably; changes says that it may change in
+	// place later on. It may be asked again for the same file. nil: a log that is damaged is refused with a *DamageError.
+	Quarantine func(path string, changes bool) error
+	// GiveUp counts what cannot be read of the log as damage: the caller has tried it for long enough.
+	GiveUp bool
+	// Healed, if set, is told of damage that was dealt with: of what is damaged at the start within Open, else by
+	// whoever reads. Calls do not overlap.
+	Healed func(Healing)
+
+	ops *ops // nil: the disk's
+}
+
+// A Healing is damage of the log that was dealt with; it is not told again.
+type Healing struct {
+	Path string // of the segment; empty: it is missing
+	Kept int    // items of it that check, and stay where they are
+	Lost int    // items that do not, and were owed to someone
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -43,16 +62,21 @@ type Store struct {
 	queues *queues
 	closed atomic.Bool
 	noted  uint64 // see Noted
+
+	healMu sync.Mutex
+	healed Healing // sums, since Open returned; guarded by healMu
 }
 
 // logState is what queues.db knows of the log when a store is opened.
 type logState struct {
-	Clean        bool   // the last process closed the store in order
-	Highest      uint64 // highest seq given, as far as the queues know
-	Synced       uint64 // every seq below it is known to have been durable
-	IDTime       int64  // highest Item.Time, as far as the queues know
-	OldestNeeded uint64 // the lowest cursor; below it only rows still need the log
-	Holes        []hole // released above it
+	Clean        bool          // the last process closed the store in order
+	Highest      uint64        // highest seq given, as far as the queues know
+	Synced       uint64        // every seq below it is known to have been durable
+	IDTime       int64         // highest Item.Time, as far as the queues know
+	OldestNeeded uint64        // the lowest cursor; below it only rows still need the log
+	Holes        []hole        // released above it
+	Damage       *damageRecord // what was dealt with; nil: nothing
+	Queues       []uint32      // there are, ascending
 }
 
 // A snapshot is what the header of a new segment repeats of the queues.
@@ -98,22 +122,46 @@ func open(d *Dir, o Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, q.close())
 	}
-	if err := missingRows(l, q); err != nil {
+	s := &Store{dir: d, uuid: q.uuid, log: l, queues: q, noted: known.Synced}
+	if err := s.heal(); err != nil {
 		return nil, errors.Join(err, l.close(), q.close())
 	}
 	q.raise(l.queueNumber())
-	return &Store{dir: d, uuid: q.uuid, log: l, queues: q, noted: known.Synced}, nil
+	return s, nil
+}
+
+// heal deals with what openLog found to be damaged, and prepares for what readers will find.
+func (s *Store) heal() error {
+	if err := s.missingRows(); err != nil || !s.log.heals() {
+		return err
+	}
+	if err := s.treatWounds(s.log.wounds); err != nil {
+		return err
+	}
+	s.log.wounds, s.log.treat = nil, s.treatWounds
+	if s.log.baseless {
+		if err := s.rebase(); err != nil {
+			return err
+		}
+	}
+	s.healed = Healing{}
+	return nil
 }
 
 // missingRows looks for rows whose item is in no segment and in no body: a segment below all cursors may be gone, but
 // not while a row needs it.
-func missingRows(l *segmentLog, q *queues) error {
+func (s *Store) missingRows() error {
+	l, q := s.log, s.queues
 	var end uint64
 	check := func(to uint64) error {
-		if n := q.owedBetween(end, to).Items; n > 0 {
-			return &DamageError{Path: l.dir, Offset: -1, What: fmt.Sprintf("%d rows need seqs %d to %d, which are missing", n, end, to-1)}
+		n := q.owedBetween(end, to).Items
+		if n == 0 {
+			return nil
 		}
-		return nil
+		if l.heals() {
+			return s.loseRows(end, to)
+		}
+		return &DamageError{Path: l.dir, Offset: -1, What: fmt.Sprintf("%d rows need seqs %d to %d, which are missing", n, end, to-1)}
 	}
 	for _, v := range l.views() {
 		if err := check(v.seg.first); err != nil {
@@ -123,6 +171,24 @@ func missingRows(l *segmentLog, q *queues) error {
 	}
 	end = max(end, l.torn.end) // the last group commit, which RewriteTail appends again, is in no segment yet
 	return check(math.MaxUint64)
+}
+
+// loseRows notes the seqs in first ≤ seq < end that rows need.
+func (s *Store) loseRows(first, end uint64) error {
+	var lost []lostRange
+	for _, d := range s.queues.debts() {
+		refs, err := s.queues.rowRefs(d.number, first, end)
+		if err != nil {
+			return err
+		}
+		for _, r := range refs {
+			if !r.body {
+				lost = append(lost, lostRange{r.seq, r.seq + 1, r.bytes, []uint32{d.number}})
+			}
+		}
+	}
+	s.log.noteLost(joinLost(lost))
+	return nil
 }
 
 // Close leaves word that the store was closed in order, durably, closes its files and gives the directory back. It
@@ -135,7 +201,9 @@ func (s *Store) Close() error {
 	fatal := cmpError(s.log.failure(), s.queues.failure())
 	v := s.logView()
 	err := s.log.close()
-	if fatal == nil && err == nil && !s.log.rewrite { // a tail that was not appended again is still one of an unclean stop
+	if fatal == nil && s.queues.spoiled.Load() {
+		err = errors.Join(err, s.queues.clearClean()) // so that the next start finds what did not check, and heals it
+	} else if fatal == nil && err == nil && !s.log.rewrite { // a tail that was not appended again is still one of an unclean stop
 		// On a full disk the next start takes this stop for an unclean one, and looks at the tail of the log.
 		if cerr := s.queues.setClean(v); !errors.Is(cerr, ErrFull) {
 			err = cerr
@@ -145,6 +213,13 @@ func (s *Store) Close() error {
 		return fmt.Errorf("close store: %w", err)
 	}
 	return nil
+}
+
+// Healed sums up the damage of the log that readers met, and that was dealt with, since Open returned; Path is empty.
+func (s *Store) Healed() Healing {
+	s.healMu.Lock()
+	defer s.healMu.Unlock()
+	return s.healed
 }
 
 // Path returns the data directory, as it was locked.

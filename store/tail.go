@@ -13,7 +13,7 @@ type Tail struct {
 	First       uint64 // its first seq
 	Kept        int    // items that RewriteTail appends again
 	Unconfirmed int    // items that do not check, or whose request is not whole: nobody was told that they are stored
-	Lost        int    // always 0 so far: what was known to be durable and does not check is a *DamageError of Open
+	Lost        int    // always 0: what was known to be durable and does not check is told by Options.Healed, or refused
 }
 
 // Tail returns what Open found at the end of the log.
@@ -163,6 +163,12 @@ func (s *tailScan) choose(found *[]tornBlock, off int64) error {
 
 // gather collects the items of the last group commit that check, and drops what is of a request that is not whole.
 func (s *tailScan) gather(found []tornBlock, known logState) (tornGroup, int, error) {
+	t, unconfirmed := s.collect(found, 0)
+	return t, unconfirmed, s.checkLost(&t, found, known)
+}
+
+// collect is gather without a look at what was durable. Items below synced were, whatever became of their request.
+func (s *tailScan) collect(found []tornBlock, synced uint64) (tornGroup, int) {
 	t := tornGroup{end: s.before.end}
 	var items []tornItem
 	covered := 0
@@ -180,12 +186,12 @@ func (s *tailScan) gather(found []tornBlock, known logState) (tornGroup, int, er
 		t.positions = addPositions(t.positions, positions)
 		ended = h.Flags&blockEnds != 0
 	}
-	t.items = wholeRequests(items)
+	t.items = wholeRequests(items, synced)
 	unconfirmed := covered - len(t.items)
 	if unconfirmed > 0 || !ended {
 		t.positions = nil
 	}
-	return t, unconfirmed, s.checkLost(&t, found, known)
+	return t, unconfirmed
 }
 
 // checkLost refuses a tail that misses what was known to be durable.

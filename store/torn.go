@@ -12,20 +12,24 @@ type tornItem struct {
 	goesOn bool // its request has one more item
 }
 
-// wholeRequests keeps the requests of which every item is there.
-func wholeRequests(items []tornItem) []Item {
+// wholeRequests keeps the requests of which every item is there, and what is below synced: that was durable. A request of
+// which the beginning is missing begins later.
+func wholeRequests(items []tornItem, synced uint64) []Item {
 	var kept []Item
 	for i := 0; i < len(items); {
 		j := i
 		for items[j].goesOn && j+1 < len(items) && items[j+1].Seq == items[j].Seq+1 && items[j+1].Continues {
 			j++
 		}
-		if !items[i].Continues && !items[j].goesOn {
-			for ; i <= j; i++ {
-				kept = append(kept, items[i].Item)
+		whole := !items[i].Continues && !items[j].goesOn
+		for ; i <= j; i++ {
+			if !whole && items[i].Seq >= synced {
+				continue
 			}
+			it := items[i].Item
+			it.Continues = it.Continues && len(kept) > 0 && kept[len(kept)-1].Seq+1 == it.Seq
+			kept = append(kept, it)
 		}
-		i = j + 1
 	}
 	return kept
 }
@@ -130,7 +134,7 @@ func (f *blockFinder) take(h *blockHeader, start, tables int) {
 }
 
 // salvage returns the items that check. Behind one that does not, the next is where a length, a checksum and an index
-// that is still due come together.
+// that is still due come together. Behind the only one of a block there is none: it costs no search through its body.
 func (b *tornBlock) salvage() ([]tornItem, map[string][]byte) {
 	var d decoder
 	if d.tables(&b.header, b.tables) != nil {
@@ -150,6 +154,9 @@ func (b *tornBlock) salvage() ([]tornItem, map[string][]byte) {
 				next, rest = index+1, after
 				continue
 			}
+		}
+		if b.header.Count == 1 {
+			break
 		}
 		rest = rest[1:]
 	}

@@ -24,6 +24,7 @@ type transaction struct {
 	suspects []Body // bodies that may be nobody's; only Queue and Item.Seq are set
 	pruned   uint64
 	holes    []hole
+	damage   damageRecord
 }
 
 func (q *queues) begin() (*transaction, error) {
@@ -31,7 +32,7 @@ func (q *queues) begin() (*transaction, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &transaction{q: q, tx: tx, meta: q.meta, sinkList: q.sinks, holes: q.holes, open: map[uint32]*queueTx{}}
+	t := &transaction{q: q, tx: tx, meta: q.meta, sinkList: q.sinks, holes: q.holes, damage: q.hurt, open: map[uint32]*queueTx{}}
 	t.queues = tx.Bucket(bucketQueues)
 	t.sinks = &entries{q: q, name: "sinks", b: tx.Bucket(bucketSinks), n: t.meta.Sinks}
 	t.bodies = &entries{q: q, name: "bodies", b: tx.Bucket(bucketBodies), n: t.meta.Bodies}
@@ -69,6 +70,9 @@ func (t *transaction) finish() error {
 	t.meta.Sinks, t.meta.Bodies, t.meta.Acks = t.sinks.n, t.bodies.n, t.acks.n
 	meta := &entries{q: t.q, name: "meta", b: t.tx.Bucket(bucketMeta)}
 	if err := t.putHoles(meta); err != nil {
+		return err
+	}
+	if err := t.putDamage(meta); err != nil {
 		return err
 	}
 	return meta.put(keyState, t.meta.append(nil))

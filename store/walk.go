@@ -9,8 +9,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// load reads what is kept in memory, and checks every value on its way but the bodies, which are checked when they are
-// read. checkPages came before: the walk ends.
+// load reads what is kept in memory, and checks every value on its way. checkPages came before: the walk ends.
 func (q *queues) load(tx *bolt.Tx) error {
 	for _, name := range [][]byte{bucketMeta, bucketSinks, bucketQueues, bucketBodies, bucketAcks} {
 		if tx.Bucket(name) == nil {
@@ -20,7 +19,7 @@ func (q *queues) load(tx *bolt.Tx) error {
 	return firstError(
 		func() error { return q.loadMeta(tx.Bucket(bucketMeta)) },
 		func() error { return q.loadSinks(tx.Bucket(bucketSinks)) },
-		func() error { return q.countEntries(tx.Bucket(bucketBodies), "bodies", q.meta.Bodies) },
+		func() error { return q.loadBodies(tx.Bucket(bucketBodies)) },
 		func() error { return q.loadAcks(tx.Bucket(bucketAcks)) },
 		func() error { return q.loadQueues(tx.Bucket(bucketQueues), tx.Bucket(bucketBodies)) })
 }
@@ -63,7 +62,7 @@ func (q *queues) loadMeta(b *bolt.Bucket) error {
 	if err != nil {
 		return q.damage("meta", keyState, err)
 	}
-	return q.loadHoles(b)
+	return firstError(func() error { return q.loadHoles(b) }, func() error { return q.loadDamage(b) })
 }
 
 func (q *queues) loadHoles(b *bolt.Bucket) error {
@@ -110,6 +109,25 @@ func (q *queues) countEntries(b *bolt.Bucket, name string, want uint64) error {
 		return q.damaged(name, nil, "some of its entries are missing")
 	}
 	return nil
+}
+
+// loadBodies counts the bodies. They are checked when they are read; but after a stop that was not in order all of them
+// are: it may have been for one that did not check.
+func (q *queues) loadBodies(b *bolt.Bucket) error {
+	if q.meta.Clean && !q.thorough {
+		return q.countEntries(b, "bodies", q.meta.Bodies)
+	}
+	err := b.ForEach(func(key, value []byte) error {
+		payload, err := openValue(0, key, value)
+		if err == nil {
+			err = checkBody(key, payload)
+		}
+		if err != nil {
+			return q.damage("bodies", key, err)
+		}
+		return nil
+	})
+	return cmpError(err, q.countEntries(b, "bodies", q.meta.Bodies))
 }
 
 func (q *queues) loadAcks(b *bolt.Bucket) error {

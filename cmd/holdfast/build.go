@@ -109,6 +109,7 @@ const (
 	mostBudget, leastBudget      = 2 << 30, 16 * mib
 	mostSegment, leastSegment    = 64 * mib, mib
 	segmentsOfBudget, halfOfFree = 16, 2
+	quarantineOfBudget           = 8
 )
 
 // budget is how much of the disk the service takes at most: what is configured, else half of what is free, up to 2 GiB.

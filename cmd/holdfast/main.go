@@ -20,7 +20,7 @@ func main() {
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGXFSZ)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	streams := cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}
-	code := cli.Main(ctx, os.Args[1:], streams, serveCommand(streams), configCommand(streams))
+	code := cli.Main(ctx, os.Args[1:], streams, serveCommand(streams), configCommand(streams), fsckCommand(streams), salvageCommand(streams))
 	stop()
 	os.Exit(code)
 }

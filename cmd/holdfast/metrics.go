@@ -10,17 +10,19 @@ import (
 	"holdfast/recovery"
 )
 
-// newRegistry holds what is known of the process and of its start; the rooms add theirs.
-func newRegistry(r recovery.Report) *prometheus.Registry {
+// newRegistry holds what is known of the process, and of what it recovered; the rooms add theirs.
+func newRegistry(recovered func() recovery.Report) *prometheus.Registry {
 	reg := prometheus.NewRegistry()
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "holdfast_build_info", Help: "1, labelled with what runs."}, []string{"version", "go"})
 	build.WithLabelValues(cli.Version(), runtime.Version()).Set(1)
-	lost := prometheus.NewCounter(prometheus.CounterOpts{Name: "holdfast_recovery_lost_items_total", Help: "Items that were durable and are lost, found at the start."})
-	lost.Add(float64(r.Lost))
-	kept := prometheus.NewCounter(prometheus.CounterOpts{Name: "holdfast_recovery_salvaged_items_total", Help: "Items made durable again at the start."})
-	kept.Add(float64(r.Kept))
-	unconfirmed := prometheus.NewCounter(prometheus.CounterOpts{Name: "holdfast_recovery_unconfirmed_items_total", Help: "Items found torn at the start, whose producers had no answer."})
-	unconfirmed.Add(float64(r.Unconfirmed))
-	reg.MustRegister(build, lost, kept, unconfirmed, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	count := func(name, help string, of func(r recovery.Report) int) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "holdfast_recovery_" + name + "_items_total", Help: help},
+			func() float64 { return float64(of(recovered())) })
+	}
+	reg.MustRegister(build,
+		count("lost", "Items that were durable, were owed to somebody, and are lost.", func(r recovery.Report) int { return r.Lost }),
+		count("salvaged", "Items made durable again at the start, and kept of damaged segments.", func(r recovery.Report) int { return r.Kept }),
+		count("unconfirmed", "Items found torn at the start, whose producers had no answer.", func(r recovery.Report) int { return r.Unconfirmed }),
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return reg
 }

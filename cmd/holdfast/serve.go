@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -119,14 +120,17 @@ func (s *service) open() (err error) {
 		return err
 	}
 	limit := budget(s.cfg, freeBytes(s.cfg.Data.Dir))
-	s.store, s.report, err = recovery.Open(s.cfg.Data.Dir, recovery.Options{Store: storeOptions(s.cfg, limit), Log: s.log})
+	s.store, s.report, err = recovery.Open(s.cfg.Data.Dir, recovery.Options{Store: storeOptions(s.cfg, limit), Log: s.log, QuarantineBytes: limit / quarantineOfBudget})
 	if err != nil {
 		return err
+	}
+	if writableByOthers(s.store.Path()) {
+		s.log.Warn("others may write in the data directory: chmod go-w it", "dir", s.store.Path())
 	}
 	if s.sinks, err = buildSinks(s.cfg, s.streams.Out, "/holdfast/"+uuid.UUID(s.store.UUID()).String()); err != nil {
 		return &cli.ExitError{Code: cli.ExitConfig, Err: err}
 	}
-	s.registry = newRegistry(s.report)
+	s.registry = newRegistry(s.recovered)
 	o := queueOptions(s.cfg, limit)
 	o.Registry, o.Log = s.registry, s.log
 	if s.queues, err = queue.Open(s.store, o); err != nil {
@@ -145,6 +149,15 @@ func (s *service) open() (err error) {
 	}
 	return s.openHTTP()
 }
+
+// recovered is what the start found, and damage of the log that was met since.
+func (s *service) recovered() recovery.Report { return s.report.With(s.store.Healed()) }
+
+// A found is what a service recovered, as it is at the moment when it is written.
+type found struct{ s *service }
+
+// MarshalJSON implements json.Marshaler.
+func (f found) MarshalJSON() ([]byte, error) { return json.Marshal(f.s.recovered()) }
 
 func (s *service) openLanes() (err error) {
 	var lanes []dispatcher.Sink
@@ -168,6 +181,7 @@ func (s *service) openHTTP() (err error) {
 	if s.listener, err = api.Listen(s.cfg.Server.Listen); err != nil {
 		return err
 	}
+	s.listener = api.Limit(s.listener, connections(s.cfg))
 	s.url = "http://" + s.listener.Addr().String()
 	if t := s.cfg.Server.TLS; t != nil {
 		c, err := api.TLSConfig(t.Cert, t.Key, t.ClientCA)
@@ -192,7 +206,7 @@ func (s *service) openHTTP() (err error) {
 		Hosts:           s.cfg.Server.Hosts,
 		Version:         cli.Version(),
 		DataDir:         s.store.Path(),
-		Recovery:        s.report,
+		Recovery:        found{s},
 		SinkTypes:       types,
 		Lanes:           s.laneStates,
 		Gatherer:        s.registry,
@@ -331,7 +345,9 @@ func coded(err error) error {
 	_, locked := errors.AsType[*store.LockedError](err)
 	_, foreign := errors.AsType[*store.FormatError](err)
 	_, notDir := errors.AsType[*recovery.NotDirError](err)
+	_, failed := errors.AsType[*store.FatalError](err) // also for want of space, where a flush told of it
 	switch {
+	case failed:
 	case locked, errors.Is(err, syscall.EADDRINUSE), errors.Is(err, syscall.ENOSPC):
 		code = cli.ExitTemporary
 	case foreign, notDir, errors.Is(err, fs.ErrInvalid):

@@ -216,3 +216,16 @@ func TestExitCodesTellWhatIsWrong(t *testing.T) {
 	}
 	held.end(t, 0)
 }
+
+func TestDataDirectoryThatOthersMayWriteIsSaid(t *testing.T) {
+	for mode, want := range map[os.FileMode]bool{0o700: false, 0o755: false, 0o777: true} {
+		dir := t.TempDir()
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+		p := start(t, "", "--data", dir)
+		if p.end(t, 0); strings.Contains(p.err.String(), "others may write") != want {
+			t.Errorf("mode %o:\n%s", mode, p.err)
+		}
+	}
+}

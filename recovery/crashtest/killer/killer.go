@@ -31,7 +31,7 @@ func Build(dir string) (string, error) {
 
 // A Process is a service that was started. Safe for concurrent use.
 type Process struct {
-	URL string // where it listens: http://127.0.0.1:port; empty if it ended before
+	URL string // where it listens: http://127.0.0.1:port; empty if it ended before; set by Await
 
 	cmd   *exec.Cmd
 	ready chan string   // takes the URL, once
@@ -50,6 +50,16 @@ var greeting = regexp.MustCompile(`holdfast listens on (http://[^ ,]+)`)
 // Start runs a command line that serves, and returns when it listens, or has ended before that. It is killed and reaped
 // at the end of the test at the latest.
 func Start(t testing.TB, args ...string) *Process {
+	t.Helper()
+	p := Launch(t, args...)
+	if !p.Await(patience) {
+		t.Fatalf("the service is not ready after %v:\n%s", patience, p.Log())
+	}
+	return p
+}
+
+// Launch is Start, but returns at once: Await waits.
+func Launch(t testing.TB, args ...string) *Process {
 	t.Helper()
 	p := &Process{cmd: exec.Command(args[0], args[1:]...), ready: make(chan string, 1), ended: make(chan struct{})}
 	p.cmd.SysProcAttr = diesWithParent()
@@ -76,13 +86,21 @@ func Start(t testing.TB, args ...string) *Process {
 		_ = p.cmd.Process.Kill()
 		<-p.ended
 	})
+	return p
+}
+
+// Await waits for a process that was launched: until it listens, or has ended before that. It reports whether one of
+// the two came within d. One goroutine waits.
+func (p *Process) Await(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
 	select {
 	case p.URL = <-p.ready:
 	case <-p.ended:
-	case <-time.After(patience):
-		t.Fatalf("the service is not ready after %v:\n%s", patience, p.Log())
+	case <-timer.C:
+		return false
 	}
-	return p
+	return true
 }
 
 func (p *Process) read(stderr io.Reader) {

@@ -11,7 +11,7 @@ import (
 type statusShape struct {
 	Version   string      `json:"version"`
 	Uptime    int64       `json:"uptime_seconds"`
-	State     string      `json:"state"` // ready, full, disk_full, stopping
+	State     string      `json:"state"` // ready, full, disk_full, stopping, uncertain: the disk does not answer
 	Accepting bool        `json:"accepting"`
 	DataDir   string      `json:"data_dir"`
 	Disk      diskShape   `json:"disk"`
@@ -45,6 +45,8 @@ func (s *Server) state(st queue.Status) string {
 		return "stopping"
 	case st.Reason != "":
 		return st.Reason
+	case st.Appending > s.o.AcceptTimeout: // what came since is uncertain, and what comes will be
+		return string(Uncertain)
 	default:
 		return "ready"
 	}

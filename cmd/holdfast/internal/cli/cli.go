@@ -13,6 +13,8 @@ package cli
 
 import (
 	"context"
+	"crypto/x509"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -57,6 +59,7 @@ type app struct {
 	Streams
 	server    string
 	tokenFile string
+	ca        string
 	output    string
 	quiet     bool
 	yes       bool
@@ -119,6 +122,7 @@ func (a *app) globalFlags(root *cobra.Command) {
 	f := root.PersistentFlags()
 	f.StringVar(&a.server, "server", "", "server to talk to, a `URL` or unix://PATH (HOLDFAST_SERVER; default "+DefaultServer+")")
 	f.StringVar(&a.tokenFile, "token-file", "", "`FILE` with the token that the server asks for (HOLDFAST_TOKEN)")
+	f.StringVar(&a.ca, "ca", "", "`FILE` with the authorities that may sign the server's certificate, in place of the system's (HOLDFAST_CA)")
 	f.StringVarP(&a.output, "output", "o", "table", "table or json")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "no notices and no progress on standard error")
 	f.DurationVar(&a.timeout, "timeout", 30*time.Second, "how long to wait for an answer")
@@ -150,7 +154,11 @@ func (a *app) connect() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := client.New(server, client.Options{Timeout: a.timeout, Token: token})
+	roots, err := a.roots()
+	if err != nil {
+		return nil, err
+	}
+	c, err := client.New(server, client.Options{Timeout: a.timeout, Token: token, RootCAs: roots})
 	if err != nil {
 		return nil, usagef("%s: %v", from, err)
 	}
@@ -162,11 +170,58 @@ func (a *app) token() (string, error) {
 	if a.tokenFile == "" {
 		return a.Env("HOLDFAST_TOKEN"), nil
 	}
-	b, err := os.ReadFile(a.tokenFile)
+	f, err := os.Open(a.tokenFile)
+	if err != nil {
+		return "", &ExitError{Code: ExitIO, Err: err}
+	}
+	defer f.Close()
+	if err := a.private(f); err != nil {
+		return "", err
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxToken))
 	if err != nil {
 		return "", &ExitError{Code: ExitIO, Err: err}
 	}
 	return strings.TrimSpace(string(b)), nil
+}
+
+// maxToken is more than any server takes, in bytes.
+const maxToken = 64 << 10
+
+// private refuses a file with a token that everyone may write, and warns of one that everyone may read.
+func (a *app) private(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return &ExitError{Code: ExitIO, Err: err}
+	}
+	switch mode := info.Mode(); {
+	case !mode.IsRegular(): // a pipe of the shell's
+	case mode.Perm()&0o002 != 0:
+		return &ExitError{Code: ExitConfig, Err: fmt.Errorf("--token-file %s is writable by everyone: chmod o-w it", a.tokenFile)}
+	case mode.Perm()&0o004 != 0 && !a.quiet:
+		fmt.Fprintf(a.Err, "warning: --token-file %s is readable by everyone: chmod o-r it\n", clean(a.tokenFile))
+	}
+	return nil
+}
+
+// roots are the authorities in the PEM file of --ca, else of HOLDFAST_CA; nil where neither is given.
+func (a *app) roots() (*x509.CertPool, error) {
+	path, from := a.ca, "--ca"
+	if path == "" {
+		path, from = a.Env("HOLDFAST_CA"), "HOLDFAST_CA"
+	}
+	if path == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(path)
+	if err != nil {
+		return nil, &ExitError{Code: ExitIO, Err: fmt.Errorf("%s: %w", from, err)}
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, usagef("%s %s: there is no certificate in it", from, path)
+	}
+	return pool, nil
 }
 
 // onServer makes a command's RunE of a function that needs a server.

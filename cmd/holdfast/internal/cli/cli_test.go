@@ -283,6 +283,14 @@ func TestEachFailureHasItsExitCodeAndSaysWhatNext(t *testing.T) {
 		{"put --attr A=1", 2, "a-z and 0-9"},
 		{"put --attr a=1 --attr a=2", 2, "twice"},
 		{"put --wait 301s", 2, "--wait"},
+		{"put --ttl soon", 2, "--ttl soon: want a duration like 90s, 5m or 7d"},
+		{"put --ttl 7", 2, "--ttl"},
+		{"put --ttl 0d", 2, "--ttl"},
+		{"put --ttl -1s", 2, "--ttl"},
+		{"put --ttl 1d-1h", 2, "--ttl"},
+		{"put --not-before tomorrow", 2, "--not-before tomorrow: want a time like"},
+		{"status --ca nowhere.pem", 74, "holdfast: --ca: open nowhere.pem"},
+		{"status --ca cli_test.go", 2, "there is no certificate in it"},
 	} {
 		code, out, notices := shell{server: s.URL}.run(t.Context(), strings.Fields(c.args)...)
 		if code != c.code || !strings.Contains(notices, c.want) || out != "" {

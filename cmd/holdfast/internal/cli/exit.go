@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -119,14 +120,22 @@ func (a *app) report(err error) {
 }
 
 func (a *app) whatNext(err error) string {
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return "--ca or HOLDFAST_CA names a file with the authority that signed the server's certificate"
+	}
 	if u, ok := errors.AsType[*client.UnreachableError](err); ok {
 		if u.Dialed {
 			return "see how it is with `holdfast status`; --timeout gives it more time"
 		}
 		return "`holdfast serve` starts one; --server or HOLDFAST_SERVER names another"
 	}
-	if p, ok := errors.AsType[*client.Problem](err); ok && problemCode(p) == ExitTemporary {
-		return "try again later; `holdfast status` shows how it is"
+	if p, ok := errors.AsType[*client.Problem](err); ok {
+		switch {
+		case p.Status == http.StatusUnauthorized:
+			return "--token-file or HOLDFAST_TOKEN gives the token that the server asks for"
+		case problemCode(p) == ExitTemporary:
+			return "try again later; `holdfast status` shows how it is"
+		}
 	}
 	if _, ok := errors.AsType[*client.ForeignError](err); ok {
 		return "is --server (or HOLDFAST_SERVER) the address of a holdfast server?"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -86,6 +87,12 @@ func (p *putJob) check() error {
 	if p.wait < 0 || p.wait > maxWait {
 		return usagef("--wait %v: want 0s to %v", p.wait, maxWait)
 	}
+	if p.meta.TTL != "" && !validTTL(p.meta.TTL) {
+		return usagef("--ttl %s: want a duration like 90s, 5m or 7d", p.meta.TTL)
+	}
+	if _, err := time.Parse(time.RFC3339, p.meta.NotBefore); p.meta.NotBefore != "" && err != nil {
+		return usagef("--not-before %s: want a time like 2026-01-31T08:00:00Z", p.meta.NotBefore)
+	}
 	p.meta.Attrs = map[string]string{}
 	for _, attr := range p.attrs {
 		name, value, ok := strings.Cut(attr, "=")
@@ -107,6 +114,18 @@ func (p *putJob) check() error {
 		p.inputs = []string{"-"}
 	}
 	return nil
+}
+
+// validTTL says whether the server would take a text for a time to live: days, a duration of Go's, or both.
+func validTTL(s string) bool {
+	days, rest, found := strings.Cut(s, "d")
+	if n, err := strconv.ParseUint(days, 10, 17); found && err == nil {
+		if s = rest; s == "" {
+			return n > 0
+		}
+	}
+	d, err := time.ParseDuration(s)
+	return err == nil && d >= time.Millisecond
 }
 
 func attrName(s string) bool {

@@ -17,6 +17,8 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,6 +40,9 @@ type Options struct {
 	Timeout time.Duration
 	// Token is sent as a bearer token with every request; empty: none is.
 	Token string
+	// RootCAs are the authorities that a server's certificate may come from;
+	// nil: the system's.
+	RootCAs *x509.CertPool
 }
 
 func (o Options) withDefaults() Options {
@@ -69,6 +74,7 @@ func New(server string, opts Options) (*Client, error) {
 		TLSHandshakeTimeout: 10 * time.Second,
 		ForceAttemptHTTP2:   true,
 		DisableCompression:  true,
+		TLSClientConfig:     &tls.Config{RootCAs: opts.RootCAs},
 	}
 	if socket != "" {
 		transport.Proxy = nil

@@ -247,6 +247,14 @@ func TestALoadedFileIsNamedAndAMissingOneIsNotAnEmptyOne(t *testing.T) {
 	if _, err := config.Load(t.TempDir(), config.Env{}); err == nil {
 		t.Error("a directory is a configuration")
 	}
+	for mode, want := range map[fs.FileMode]string{0o644: "", 0o660: "", 0o666: path + ":1:1: the file is writable by everyone: chmod o-w it"} {
+		if err := errors.Join(os.WriteFile(path, []byte("version: 1\n"), 0o600), os.Chmod(path, mode)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := config.Load(path, config.Env{}); want == "" && err != nil || want != "" && (err == nil || !strings.HasPrefix(err.Error(), want)) {
+			t.Errorf("mode %o: %v", mode, err)
+		}
+	}
 }
 
 func TestAFileThatWouldKeepTheParserBusyIsRefused(t *testing.T) {

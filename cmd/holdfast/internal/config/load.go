@@ -40,7 +40,8 @@ func (e Env) withDefaults() Env {
 	return e
 }
 
-// Load reads the file and parses it. A file that cannot be read is the error of the read; else see Parse.
+// Load reads the file and parses it. A file that cannot be read is the error of the read; else see Parse. One that
+// everyone may write is refused: it says which programs are run.
 func Load(path string, env Env) (*Config, error) {
 	f, err := env.withDefaults().Open(path)
 	if err != nil {
@@ -50,6 +51,11 @@ func Load(path string, env Env) (*Config, error) {
 	src, err := io.ReadAll(io.LimitReader(f, int64(maxFile)+1))
 	if err != nil {
 		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o002 != 0 {
+		d := newDecoder(string(src), env.withDefaults())
+		d.report("", 1, 1, "the file is writable by everyone: chmod o-w it")
+		return d.finish(path, nil)
 	}
 	return Parse(path, src, env)
 }

@@ -1,0 +1,277 @@
+package store
+
+import (
+	"cmp"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// A logReading is the log as far as it can be read, damaged or not, without changing anything.
+type logReading struct {
+	log      *segmentLog
+	segs     []*segment // by serial; their files are open for reading
+	giveUp   bool       // what the disk does not give is damage
+	headless []headlessFile
+	findings []Finding
+	foreign  *DamageError // the first segment that is not this store's, or not where it belongs; nil: none is
+}
+
+// A headlessFile is a segment of which the header does not check.
+type headlessFile struct {
+	path  string
+	cause error
+}
+
+// readLog opens the segments of a directory, of which the headers check or at least the blocks. A *FormatError comes as it
+// is; what is damaged is among the findings. What the disk does not give is an error, or with giveUp it is damage.
+func readLog(dir string, uuid [16]byte, giveUp bool, disk ops) (*logReading, error) {
+	r := &logReading{log: &segmentLog{dir: dir, uuid: uuid, opts: Options{GiveUp: giveUp}, ops: disk, accepted: map[uint32]Tally{}}, giveUp: giveUp}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), ".log") {
+			continue
+		}
+		if err := r.add(filepath.Join(dir, e.Name())); err != nil {
+			return nil, errors.Join(err, r.close())
+		}
+	}
+	r.sort()
+	r.dropStrangers()
+	if err := r.addHeadless(); err != nil {
+		return nil, errors.Join(err, r.close())
+	}
+	for i, g := range r.segs {
+		if err := r.measure(g, r.limit(i)); err != nil {
+			return nil, errors.Join(err, r.close())
+		}
+	}
+	return r, nil
+}
+
+func (r *logReading) add(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	h, length, err := readHeader(f, path)
+	if r.givesUp(err) {
+		err = &DamageError{Path: path, Offset: 0, What: "the header cannot be read"}
+	}
+	_, format := errors.AsType[*FormatError](err)
+	if format || isDamage(err) {
+		r.headless = append(r.headless, headlessFile{path, err})
+		return f.Close()
+	}
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	g := r.log.newSegment(h, length)
+	if g.path != path {
+		r.foreigner(path, 32, "the header says that this is "+filepath.Base(g.path))
+		return f.Close()
+	}
+	g.file = f
+	r.segs = append(r.segs, g)
+	return nil
+}
+
+// foreigner notes a segment that is left out, and that a start refuses.
+func (r *logReading) foreigner(path string, off int64, what string) {
+	r.findings = append(r.findings, Finding{path, off, what})
+	if r.foreign == nil {
+		r.foreign = &DamageError{path, off, what}
+	}
+}
+
+// givesUp reports whether an error is of what the disk does not give, and counts as damage.
+func (r *logReading) givesUp(err error) bool { return r.giveUp && errors.Is(err, syscall.EIO) }
+
+func (r *logReading) sort() {
+	slices.SortFunc(r.segs, func(a, b *segment) int { return cmp.Compare(a.serial, b.serial) })
+}
+
+// addHeadless adds the segments whose blocks check without their header. Whose they are is known by then, if at all.
+func (r *logReading) addHeadless() error {
+	for _, file := range r.headless {
+		f, err := os.Open(file.path)
+		if err != nil {
+			return err
+		}
+		g, err := r.log.headless(f, file.path, file.cause)
+		if d, damaged := errors.AsType[*DamageError](file.cause); damaged {
+			r.findings = append(r.findings, Finding{d.Path, d.Offset, d.What})
+		} else if err == nil {
+			r.findings = append(r.findings, Finding{file.path, 8, "the header does not check"})
+		}
+		if err != nil {
+			if err = errors.Join(err, f.Close()); !isDamage(err) {
+				return err
+			}
+			continue
+		}
+		g.file = f
+		r.segs = append(r.segs, g)
+	}
+	r.sort()
+	return nil
+}
+
+// dropStrangers leaves the segments of one store: the one that was asked for, else that of the newest segment.
+func (r *logReading) dropStrangers() {
+	if r.log.uuid == ([16]byte{}) && len(r.segs) > 0 {
+		r.log.uuid = r.segs[len(r.segs)-1].header.UUID
+	}
+	r.segs = slices.DeleteFunc(r.segs, func(g *segment) bool {
+		strange := g.header.UUID != r.log.uuid
+		if strange {
+			r.foreigner(g.path, 16, "the segment belongs to another store")
+			_ = g.close()
+		}
+		return strange
+	})
+}
+
+// limit returns where a segment ends because the next one begins there, 0 for the last.
+func (r *logReading) limit(i int) uint64 {
+	if i+1 < len(r.segs) {
+		return r.segs[i+1].first
+	}
+	return 0
+}
+
+// measure finds where a segment ends: its footer tells, or its blocks.
+func (r *logReading) measure(g *segment, limit uint64) error {
+	fi, err := g.file.Stat()
+	if err != nil {
+		return err
+	}
+	g.allocated = fi.Size()
+	st, err := readFooter(g, g.file, fi.Size())
+	if err == nil {
+		st.allocated = fi.Size()
+		g.segmentState = st
+		return nil
+	}
+	if errors.Is(err, syscall.EIO) && !r.giveUp {
+		return err
+	}
+	if _, err := scanBlocks(g, limit, nil); err != nil && !isStop(err) {
+		return err
+	}
+	if limit > 0 {
+		g.end = max(g.end, limit) // what of it is damaged belongs to it too
+	}
+	return nil
+}
+
+func (r *logReading) close() error {
+	var errs []error
+	for _, g := range r.segs {
+		errs = append(errs, g.close())
+	}
+	return errors.Join(errs...)
+}
+
+// header returns the newest one; nil if there is none.
+func (r *logReading) header() *segmentHeader {
+	if i := r.newestHeader(); i >= 0 {
+		return r.segs[i].header
+	}
+	return nil
+}
+
+func (r *logReading) newestHeader() int {
+	for i := len(r.segs) - 1; i >= 0; i-- {
+		if !r.segs[i].headless {
+			return i
+		}
+	}
+	return -1
+}
+
+// from returns the lowest seq at or above one that a segment covers, and that one itself if there is none.
+func (r *logReading) from(seq uint64) uint64 {
+	for _, g := range r.segs {
+		if g.end > seq {
+			return max(seq, g.first)
+		}
+	}
+	return seq
+}
+
+// has reports whether a segment covers a seq.
+func (r *logReading) has(seq uint64) bool {
+	return slices.ContainsFunc(r.segs, func(g *segment) bool { return g.first <= seq && seq < g.end })
+}
+
+// accepted returns what was accepted for each queue, as opening the log will count it: what the newest header says, and
+// what stands behind it.
+func (r *logReading) accepted() (map[uint32]Tally, error) {
+	sums, i := map[uint32]Tally{}, r.newestHeader()
+	if i < 0 {
+		return sums, nil
+	}
+	for n, q := range r.segs[i].header.Queues {
+		sums[n] = q.Accepted
+	}
+	for ; i < len(r.segs); i++ {
+		g := r.log.newSegment(r.segs[i].header, r.segs[i].start)
+		g.file, g.allocated = r.segs[i].file, r.segs[i].allocated
+		_, err := scanBlocks(g, r.limit(i), func(_ *blockHeader, _ int64, b *blockReader) { countAccepted(sums, b.masks, b.tallies) })
+		if err != nil && !isStop(err) {
+			return nil, err
+		}
+	}
+	return sums, nil
+}
+
+// items visits the items from a seq on that check, of blocks that some queue wants. What they have is good until the next.
+func (r *logReading) items(from uint64, wants func(*blockReader) bool, visit func(*Item)) error {
+	for i, g := range r.segs {
+		if g.end <= from {
+			continue
+		}
+		if err := r.itemsOf(g, max(from, g.first), r.limit(i), wants, visit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *logReading) itemsOf(g *segment, from, limit uint64, wants func(*blockReader) bool, visit func(*Item)) error {
+	size := g.allocated
+	if g.sealed {
+		size = g.size
+	}
+	s := newSurvey(g, newBlockReader(g, g.file, size, readBytes), limit)
+	if err := s.run(); err != nil {
+		return err
+	}
+	for i := range s.found {
+		b := &s.found[i]
+		if b.end() <= from {
+			continue
+		}
+		t, err := s.load(b)
+		if err != nil {
+			return err
+		}
+		if s.decoder.tables(&t.header, t.tables) != nil || !wants(&s.blockReader) {
+			continue
+		}
+		items, _ := t.salvage()
+		for j := range items {
+			if it := &items[j].Item; it.Seq >= from {
+				visit(it)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,333 @@
+package store
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// A Rebuild is a new queues.db, made of what is left of a damaged or missing one, before it is written. Nothing is lost
+// by it but bodies that do not check and that the log has no more: where it is not certain that a delivery is settled, it
+// is repeated. What it is made of is said at carve.go.
+type Rebuild struct {
+	dir    string
+	found  *carved
+	tree   *carveTree
+	log    *logReading
+	uuid   [16]byte
+	state  metaState
+	holes  []hole
+	sinks  []Sink
+	queues map[uint32]*newQueue
+	bodies map[bodyPlace]bodyRef
+	acks   []uint64
+	sums   Rebuilt
+}
+
+// Rebuilt says by number what a rebuilt queues.db is made of, and what is lost.
+type Rebuilt struct {
+	Rows      int      // rows as they were
+	Repeated  int      // deliveries that may be settled, and are owed again: their rows may have been lost
+	Rewound   []string // sinks whose stream begins again where the newest segment's header says that nothing before is owed
+	Bodies    int      // items outside the log
+	Missing   int      // items outside the log that do not check; the log may have them still
+	Lost      int      // items of which the row is there and the body, which the log has no more, is not
+	Uncounted bool     // nobody knows how many items were outside the log
+	Older     bool     // it is of a commit that may not be the newest: no pair of meta pages says that it is
+	PageSize  int64
+	BadPages  []int64 // offsets of what does not check of the old file
+}
+
+// PlanRebuild looks at what is left of the queues.db in dir, and at the log, and changes nothing. The uuid is for a store
+// of which nothing tells its own. What the disk does not give of the log is an error, which may pass; with giveUp, after it
+// was tried for long enough, it is damage. Errors: *FormatError; *DamageError where a segment is of another store, or not
+// where it belongs: a start refuses it too; and those of the file system. Close it.
+func PlanRebuild(dir string, uuid [16]byte, giveUp bool) (*Rebuild, error) {
+	r, err := planRebuild(dir, uuid, giveUp, diskOps())
+	if err != nil {
+		return nil, fmt.Errorf("rebuild queues: %w", err)
+	}
+	return r, nil
+}
+
+func planRebuild(dir string, uuid [16]byte, giveUp bool, disk ops) (_ *Rebuild, err error) {
+	r := &Rebuild{dir: dir, uuid: uuid, queues: map[uint32]*newQueue{}, bodies: map[bodyPlace]bodyRef{}}
+	path, logPath := filepath.Join(dir, queuesName), filepath.Join(dir, logDir)
+	if r.log, err = readLog(logPath, [16]byte{}, giveUp, disk); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.Close())
+		}
+	}()
+	if r.found, r.tree, err = carve(path, headerNumbers(r.log.header())); err != nil {
+		return nil, err
+	}
+	if err = r.found.checkFormats(path); err != nil {
+		return nil, err
+	}
+	if r.found.uuid.rank > 0 && r.found.uuid.v != r.log.log.uuid {
+		ours, err := readLog(logPath, r.found.uuid.v, giveUp, disk)
+		if err != nil {
+			return nil, err
+		}
+		guess := r.log
+		r.log = ours
+		if err := guess.close(); err != nil {
+			return nil, err
+		}
+	}
+	if foreign := r.log.foreign; foreign != nil { // whose store this is must not be guessed
+		return nil, foreign
+	}
+	return r, r.plan()
+}
+
+func headerNumbers(h *segmentHeader) (numbers []uint32) {
+	if h != nil {
+		numbers = slices.Sorted(maps.Keys(h.Queues))
+	}
+	return numbers
+}
+
+// Close gives the files of the log back.
+func (r *Rebuild) Close() error { return r.log.close() }
+
+// Rebuilt returns what the new file has.
+func (r *Rebuild) Rebuilt() Rebuilt { return r.sums }
+
+func (r *Rebuild) plan() error {
+	if id := r.log.log.uuid; id != ([16]byte{}) {
+		r.uuid = id
+	}
+	if r.found.uuid.rank > 0 {
+		r.uuid = r.found.uuid.v
+	}
+	r.sinks = r.planSinks()
+	for _, sink := range r.sinks {
+		for _, sq := range sink.Queues {
+			r.queues[sq.Number] = r.planQueue(sq)
+		}
+	}
+	if err := r.adoptBodies(); err != nil {
+		return err
+	}
+	if err := r.fill(); err != nil {
+		return err
+	}
+	r.planBodies()
+	r.planAcks()
+	r.planMeta()
+	r.count()
+	return nil
+}
+
+// planSinks takes the current records. Where some are missing the newest header has them, as a change of sinks starts a
+// segment; and a sink that no item was accepted for since may be in a stale record, with queues of its own.
+func (r *Rebuild) planSinks() (sinks []Sink) {
+	names, numbers := map[string]bool{}, map[uint32]bool{}
+	add := func(s Sink) {
+		used := names[s.Name] || len(s.Queues) == 0 || slices.ContainsFunc(s.Queues, func(q SinkQueue) bool { return q.Number == 0 || numbers[q.Number] })
+		if used {
+			return
+		}
+		names[s.Name] = true
+		for _, q := range s.Queues {
+			numbers[q.Number] = true
+		}
+		sinks = append(sinks, s)
+	}
+	current := uint64(0)
+	for _, name := range slices.Sorted(maps.Keys(r.found.sinks)) {
+		if s := r.found.sinks[name]; s.current() {
+			add(s.v)
+			current++
+		}
+	}
+	books := r.found.books
+	if books.current() && books.v.Sinks == current && !r.tree.lostIn(bucketSinks) {
+		return sinks
+	}
+	given := uint32(0)
+	if h := r.log.header(); h != nil {
+		given = h.QueueNumber
+		for _, s := range h.Sinks {
+			add(s)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.found.sinks)) {
+		s := r.found.sinks[name].v
+		if !slices.ContainsFunc(s.Queues, func(q SinkQueue) bool { return q.Number <= given }) {
+			add(s)
+		}
+	}
+	r.addOrphans(add, numbers)
+	sortSinks(sinks)
+	return sinks
+}
+
+// addOrphans makes sinks for queues that have rows, and that nobody says the name of.
+func (r *Rebuild) addOrphans(add func(Sink), numbers map[uint32]bool) {
+	for _, n := range slices.Sorted(maps.Keys(r.found.queues)) {
+		q := r.found.queues[n]
+		if numbers[n] || !q.cursor.current() && r.log.header() != nil {
+			continue
+		}
+		add(Sink{Name: fmt.Sprintf("recovered-%d", n), State: Orphan, Queues: []SinkQueue{{Number: n, Live: true}}})
+	}
+}
+
+// adoptBodies makes rows for bodies whose rows may have been lost.
+func (r *Rebuild) adoptBodies() error {
+	f, err := os.Open(filepath.Join(r.dir, queuesName))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for _, id := range slices.SortedFunc(maps.Keys(r.found.bodies), comparePlaces) {
+		var wanting []*newQueue
+		for _, q := range r.queues {
+			if (id.queue == 0 || id.queue == q.number) && q.mayMiss(id.seq, r.log.has(id.seq)) {
+				wanting = append(wanting, q)
+			}
+		}
+		if len(wanting) == 0 {
+			continue
+		}
+		it, err := readBody(f, id, r.found.bodies[id].v)
+		if err != nil {
+			continue // it checked a moment ago: the disk does not give it any more
+		}
+		for _, q := range wanting {
+			if id.queue != 0 || it.Mask.Has(q.number) {
+				q.again(&it)
+			}
+		}
+	}
+	return nil
+}
+
+func comparePlaces(a, b bodyPlace) int {
+	return cmp.Or(cmp.Compare(a.seq, b.seq), cmp.Compare(a.queue, b.queue))
+}
+
+// readBody reads and checks a body in the damaged file.
+func readBody(f io.ReaderAt, id bodyPlace, ref bodyRef) (Item, error) {
+	payload, err := readBodyValue(f, id, ref)
+	if err != nil {
+		return Item{}, err
+	}
+	return decodeBody(id.seq, payload)
+}
+
+func readBodyValue(f io.ReaderAt, id bodyPlace, ref bodyRef) ([]byte, error) {
+	value := make([]byte, ref.size)
+	if _, err := f.ReadAt(value, ref.at); err != nil {
+		return nil, err
+	}
+	return openValue(0, bodyKey(id.queue, id.seq), value)
+}
+
+// planBodies decides which bodies go over, and gives up the rows whose item is nowhere.
+func (r *Rebuild) planBodies() {
+	for _, q := range r.queues {
+		for seq, row := range q.rows {
+			found := false
+			for _, id := range []bodyPlace{{seq, 0}, {seq, q.number}} {
+				if b := r.found.bodies[id]; b.current() {
+					r.bodies[id], found = b.v, true
+				}
+			}
+			if found || r.log.has(seq) {
+				continue
+			}
+			for _, id := range []bodyPlace{{seq, 0}, {seq, q.number}} {
+				if b := r.found.bodies[id]; b.rank > 0 && !found {
+					r.bodies[id], found = b.v, true
+				}
+			}
+			if !found {
+				q.giveUp(row)
+				r.sums.Lost++
+			}
+		}
+	}
+}
+
+// planAcks takes the current ones; where some are missing, stale ones too: a hook that is called again is no harm.
+func (r *Rebuild) planAcks() {
+	current := uint64(0)
+	for _, rk := range r.found.acks {
+		if rk >= inUse {
+			current++
+		}
+	}
+	whole := r.found.books.current() && r.found.books.v.Acks == current
+	for seq, rk := range r.found.acks {
+		if rk >= inUse || !whole {
+			r.acks = append(r.acks, seq)
+		}
+	}
+	slices.Sort(r.acks)
+}
+
+// planMeta takes the farthest of everything that is known of the log. The store counts as one that was not closed in
+// order: so the tail of the log is looked at.
+func (r *Rebuild) planMeta() {
+	r.state = r.found.state
+	r.state.Clean = false
+	if h := r.log.header(); h != nil {
+		r.state.Highest, r.state.IDTime = max(r.state.Highest, h.Highest), max(r.state.IDTime, h.IDTime)
+		r.state.Given = max(r.state.Given, h.QueueNumber)
+	}
+	for n, q := range r.queues {
+		r.state.Given = max(r.state.Given, n)
+		r.state.Highest = max(r.state.Highest, q.highest)
+	}
+	r.holes = slices.Clone(r.found.holes)
+	if r.tree.lostIn(bucketMeta) || !r.found.books.current() {
+		for i, g := range r.log.segs {
+			if end := r.log.limit(i); end > g.end {
+				r.holes = append(r.holes, hole{first: g.end, end: end})
+			}
+		}
+	}
+	r.holes = mergeHoles(r.holes)
+}
+
+// count fills in the numbers of the report.
+func (r *Rebuild) count() {
+	r.sums.PageSize = r.tree.pageSize
+	for _, id := range r.found.bad {
+		r.sums.BadPages = append(r.sums.BadPages, int64(id)*r.tree.pageSize)
+	}
+	for _, sink := range r.sinks {
+		for _, sq := range sink.Queues {
+			q := r.queues[sq.Number]
+			r.sums.Rows += len(q.rows) - q.repeated
+			r.sums.Repeated += q.repeated
+			if q.rewound && !slices.Contains(r.sums.Rewound, sink.Name) {
+				r.sums.Rewound = append(r.sums.Rewound, sink.Name)
+			}
+		}
+	}
+	r.sums.Bodies, r.sums.Older = len(r.bodies), r.tree.rooted && !r.tree.newest
+	found := 0
+	for _, b := range r.found.bodies {
+		if b.current() {
+			found++
+		}
+	}
+	if r.sums.Uncounted = !r.found.books.current(); !r.sums.Uncounted {
+		r.sums.Missing = max(0, int(r.found.books.v.Bodies)-found)
+	}
+}
