@@ -5,13 +5,14 @@
 // killer controls the process, book judges what producers were told and receivers got. Each suite carries controls
 // that must fail, and prints that they did: a green suite whose control is green too is a broken suite.
 //
-// A kill says nothing about flushes: what was written stays in the page cache. What a power cut leaves is for other
-// suites.
+// A kill says nothing about flushes: what was written stays in the page cache. What a power cut leaves is for the suites
+// on a disk of package powerfs, which also fails, hangs, lies and gets full; with ext4 on a loop device on it, too.
 //
 //	go test ./recovery/crashtest -kills 100     kills in the main test; 25 by default
+//	go test ./recovery/crashtest -long 20       as many times the cases on that disk
 //	go test ./recovery/crashtest -seed 7        the times and the failures of another run
 //
-// What a machine lacks is skipped with a loud line, and fails where HOLDFAST_REQUIRE=strace,tmpfs,… names it.
+// What a machine lacks is skipped with a loud line, and fails where HOLDFAST_REQUIRE=strace,tmpfs,fuse,loop,… names it.
 package crashtest
 
 import (

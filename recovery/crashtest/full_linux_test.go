@@ -1,6 +1,7 @@
 package crashtest_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -138,7 +139,7 @@ func (r *rig) setDown(down bool) {
 // fill takes what the disk has left, until free is called.
 func (r *rig) fill() (free func()) {
 	r.Helper()
-	path := filepath.Join(r.dir, "filler")
+	path := filepath.Join(cmp.Or(r.disk, r.dir), "filler")
 	f, err := os.Create(path)
 	if err != nil {
 		r.Fatal(err)
@@ -167,7 +168,8 @@ func (r *rig) fillLog() refusal {
 	r.Helper()
 	big := strings.Repeat("x", 200<<10)
 	for i := range 200 {
-		told := book.Told{Tag: fmt.Sprint("big", i), Body: fmt.Sprint(i, big), Request: fmt.Sprint("big", i), Life: r.life}
+		tag := fmt.Sprintf("big%d-%d", r.life, i)
+		told := book.Told{Tag: tag, Body: tag + big, Request: tag, Life: r.life}
 		response, err := r.client.Post(r.process.URL+"/v1/items", "text/plain", strings.NewReader(told.Body))
 		if err != nil {
 			r.Fatal(err)

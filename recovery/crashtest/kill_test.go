@@ -34,7 +34,10 @@ func TestKilledProcessLosesNothing(t *testing.T) {
 	r.drain()
 	v := r.judge()
 	r.checkBooks(began)
-	t.Logf("| kill -9, 3 sinks | kills %d | %v | control: %s | seed %d |", *kills, v, r.controls(v), *seed)
+	sum := line{fault: "kill -9, 3 sinks", cases: *kills, control: r.controls(v)}
+	sum.add(v)
+	t.Log(v)
+	table.line(t, sum)
 	if v.Acked < *kills*10 || v.Repeats == 0 && *kills > 10 {
 		t.Errorf("this proves little: %d items acked, %d repeated", v.Acked, v.Repeats)
 	}

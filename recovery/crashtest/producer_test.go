@@ -26,6 +26,7 @@ type producer struct {
 	keys     bool        // each item has an idempotency key, and is sent until its answer is certain
 	join     bool        // waits for the delivery
 	batch    int         // items of a request
+	pad      int         // bytes of each body, beside some more
 	pace     time.Duration
 }
 
@@ -44,7 +45,7 @@ func (p *producer) next() []book.Told {
 	items := make([]book.Told, p.batch)
 	for i := range items {
 		tag := fmt.Sprintf("%s-%06d-%d", p.name, p.requests, i)
-		body := fmt.Sprintf(`{"tag":%q,"pad":%q}`, tag, strings.Repeat("x", p.requests%300))
+		body := fmt.Sprintf(`{"tag":%q,"pad":%q}`, tag, strings.Repeat("x", p.pad+p.requests%300))
 		items[i] = book.Told{Tag: tag, Body: body, Request: p.name + strconv.Itoa(p.requests), Life: p.life}
 	}
 	return items

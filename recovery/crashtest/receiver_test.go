@@ -19,6 +19,7 @@ import (
 type receiver struct {
 	name    string
 	workers int           // 1: in order
+	more    string        // settings of its sink, as YAML that begins with a comma
 	delay   time.Duration // before an answer
 	fails   float64       // the share of requests that it answers with 500 or 503
 	hangs   atomic.Bool   // requests are not answered while it is set

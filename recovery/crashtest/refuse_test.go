@@ -3,6 +3,7 @@ package crashtest_test
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,7 +69,10 @@ func TestUnknownFormatIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	binary.BigEndian.PutUint32(content[8:], 2)
+	header := content[:binary.BigEndian.Uint32(content[12:])]
+	binary.BigEndian.PutUint32(header[8:], 2)
+	sum := len(header) - 4
+	binary.BigEndian.PutUint32(header[sum:], crc32.Checksum(header[:sum], crc32.MakeTable(crc32.Castagnoli)))
 	if err := os.WriteFile(paths[0], content, 0o600); err != nil {
 		t.Fatal(err)
 	}

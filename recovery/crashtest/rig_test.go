@@ -1,6 +1,7 @@
 package crashtest_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,6 +47,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	defer table.print(os.Stdout)
 	return m.Run()
 }
 
@@ -80,6 +82,7 @@ var bounds = book.Bounds{Repeats: inFlight + markEvery, Age: markDelay + slack}
 type rig struct {
 	testing.TB
 	dir       string
+	disk      string // what the data directory is in; empty: dir
 	data      string // settings of data, as YAML
 	server    string // settings of server, as YAML
 	book      *book.Book
@@ -113,14 +116,14 @@ func newRig(t testing.TB, receivers ...*receiver) *rig {
 func (r *rig) config() string {
 	r.Helper()
 	var b strings.Builder
-	fmt.Fprintf(&b, "version: 1\ndata: {dir: %s, %s}\nserver: {listen: \"127.0.0.1:0\"%s}\n", filepath.Join(r.dir, "data"), r.data, r.server)
+	fmt.Fprintf(&b, "version: 1\ndata: {dir: %s, %s}\nserver: {listen: \"127.0.0.1:0\"%s}\n", filepath.Join(cmp.Or(r.disk, r.dir), "data"), r.data, r.server)
 	b.WriteString("defaults:\n  retry: {max_retries: -1, backoff: 5ms, max_backoff: 50ms}\n  breaker: {probe_every: 10ms}\nsinks:\n")
 	for _, k := range r.receivers {
 		order := "strict"
 		if k.workers > 1 {
 			order = "none"
 		}
-		fmt.Fprintf(&b, "  %s: {type: webhook, url: \"%s/%d\", order: %s, concurrency: %d}\n", k.name, k.server.URL, r.life, order, k.workers)
+		fmt.Fprintf(&b, "  %s: {type: webhook, url: \"%s/%d\", order: %s, concurrency: %d%s}\n", k.name, k.server.URL, r.life, order, k.workers, k.more)
 	}
 	path := filepath.Join(r.dir, "holdfast.yaml")
 	if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
