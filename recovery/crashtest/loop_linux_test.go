@@ -37,7 +37,8 @@ func TestPowerCutUnderExt4LosesNothing(t *testing.T) {
 			t.Logf("%v; %v", r.loss, v)
 		})
 	}
-	if *long > 0 && (loss.SectorsKept == 0 || loss.SectorsKept == loss.Sectors) {
+	t.Log(loss)
+	if *long > 1 && (loss.SectorsKept == 0 || loss.SectorsKept == loss.Sectors) { // in ten cuts little may be pending below ext4
 		t.Errorf("this proves little: %v", loss)
 	}
 	sum.control = lyingLoop(t)
