@@ -254,6 +254,7 @@ func serveHandler(t *testing.T, s *Server) *httptest.Server {
 	handler := ts.Config.Handler
 	ts.Config = s.HTTP()
 	ts.Config.Handler = handler
+	ts.Listener = Limit(ts.Listener, 1000) // as the service has it
 	ts.Start()
 	t.Cleanup(ts.Close)
 	return ts

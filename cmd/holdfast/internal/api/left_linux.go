@@ -1,7 +1,6 @@
 package api
 
 import (
-	"crypto/tls"
 	"net"
 	"syscall"
 
@@ -10,8 +9,12 @@ import (
 
 // hungUp reports whether the other side has closed the connection, whatever it sent before that is not read yet.
 func hungUp(c net.Conn) (gone bool) {
-	if t, ok := c.(*tls.Conn); ok {
-		c = t.NetConn()
+	for {
+		outer, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		c = outer.NetConn()
 	}
 	s, ok := c.(syscall.Conn)
 	if !ok {

@@ -45,6 +45,9 @@ type place struct {
 	leave func()
 }
 
+// NetConn is what it limits, as with *tls.Conn: hungUp needs the socket.
+func (p *place) NetConn() net.Conn { return p.Conn }
+
 func (p *place) Close() error {
 	err := p.Conn.Close()
 	p.once.Do(p.leave)
