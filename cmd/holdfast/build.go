@@ -216,8 +216,12 @@ func newLog(c config.Log, w io.Writer) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, o))
 }
 
-// legible writes a duration as people read it, also in JSON, where it would be a number of nanoseconds.
+// legible writes a duration as people read it, also in JSON, where it would be a number of nanoseconds, and leaves out an
+// error that is none.
 func legible(_ []string, a slog.Attr) slog.Attr {
+	if a.Key == "err" && a.Value.Any() == nil {
+		return slog.Attr{}
+	}
 	if a.Value.Kind() != slog.KindDuration {
 		return a
 	}

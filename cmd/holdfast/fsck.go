@@ -54,8 +54,8 @@ func fsckCommand(streams cli.Streams) *cobra.Command {
 		Short: "Check a data directory without changing it",
 		Long: "Check every block of the log, every footer and file of keys, and the queues, and change nothing. DIR may be a\n" +
 			"copy from another machine; without it the configured directory is meant. No process may have it open.\n\n" +
-			"It prints a line per finding. Exit code 0: all is well; 1: there are findings, which `holdfast serve` or\n" +
-			"`holdfast salvage` heals; 74: it cannot be read; 75: a running process has it; 78: it is of another format.",
+			"It prints a line per finding. Exit code 0: all is well; 1: there are findings: `holdfast serve` and\n" +
+			"`holdfast salvage` heal damage, and refuse a segment of another store or under another name; 74: it cannot be read; 75: a running process has it; 78: it is of another format.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			dir, err := f.dir(args)
