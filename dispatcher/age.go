@@ -24,6 +24,11 @@ func (r Retry) bounded(o queue.Outcome, err error, age time.Duration) queue.Outc
 	if o.Kind != queue.Retry && o.Kind != queue.Hold || !r.tooOld(age) {
 		return o
 	}
+	return r.tooLate(err)
+}
+
+// tooLate is what follows for an item that is too old to be kept after err.
+func (r Retry) tooLate(err error) queue.Outcome {
 	return queue.Outcome{Kind: queue.Bury, Err: reason(fmt.Errorf("older than max_age %v: %w", r.MaxAge, err), false)}
 }
 
@@ -71,12 +76,15 @@ func (l *lane) atHand(ctx context.Context, dst []queue.Delivery) []queue.Deliver
 
 // outlived buries deliveries for an outage that they did not outlive.
 func (l *lane) outlived(deliveries []queue.Delivery, why error, now time.Time) {
-	for _, d := range deliveries {
-		o := l.Retry.bounded(queue.Outcome{Kind: queue.Hold}, why, age(&d, now))
-		o.Untried = true
-		l.report.dead(d, o, now)
-		l.Feed.Settle(d, o)
+	if len(deliveries) == 0 {
+		return
 	}
+	o := l.Retry.tooLate(why)
+	o.Untried = true
+	for _, d := range deliveries {
+		l.report.dead(d, o, now)
+	}
+	l.Feed.SettleAll(deliveries, o)
 }
 
 // sooner is the shorter of a wait, which has no end if it is negative, and one that has: at least a millisecond, the

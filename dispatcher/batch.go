@@ -3,6 +3,7 @@ package dispatcher
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -101,7 +102,7 @@ func (l *lane) known(deliveries []queue.Delivery) bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(deliveries) > 0 && l.suspects[deliveries[0].ID] > 0
+	return slices.ContainsFunc(deliveries, func(d queue.Delivery) bool { return l.suspects[d.ID] > 0 })
 }
 
 // suspects are the items of batches that failed without saying which item it was. Such an item goes again only with

@@ -3,6 +3,7 @@ package dispatcher
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -505,5 +506,20 @@ func TestSuspectsGoOnlyWithTheirLike(t *testing.T) {
 	}
 	if len(s) > maxSuspects+2 {
 		t.Errorf("%d are remembered", len(s))
+	}
+}
+
+func TestSuspectEndsTheWaitWhereverItStands(t *testing.T) {
+	s, err := Sink{Name: "s", Feed: newFeed(true, 0), Sink: sinkFunc(nil), Batch: Batch{Items: 4, Wait: time.Second}}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLane(s, Options{Log: slog.New(slog.DiscardHandler)}.withDefaults(), newMetrics().lane("s"))
+	list := []queue.Delivery{{ID: itemID(0)}, {ID: itemID(1)}, {ID: itemID(2)}}
+	l.halve(list[1:], errTest)
+	for n, want := range []bool{false, false, true, true} {
+		if got := l.known(list[:n]); got != want {
+			t.Errorf("of %d one is known: %t, want %t", n, got, want)
+		}
 	}
 }

@@ -126,7 +126,7 @@ func (u *queue) hand(dst []Delivery, max int) (_ []Delivery, wait time.Duration,
 		return dst, look, nil
 	}
 	strict := u.sink.Order == Strict
-	out := u.out.open - len(u.out.back) + u.rows.out
+	out := u.inFlight()
 	if strict && out > len(dst) { // what is in dst goes with what comes, as one batch
 		return dst, -1, nil
 	}

@@ -106,21 +106,15 @@ func (q *Queues) mark() error {
 	q.unmarked.Store(0)
 	change := store.Change{QueueTime: q.clock.now()}
 	var settled []uint64
+	var queues []*queue
 	for _, s := range q.sinks {
-		c, dirty := s.queue.collect(&settled)
-		if dirty {
-			change.Queues = append(change.Queues, c)
+		if c, dirty := s.queue.collect(&settled); dirty {
+			change.Queues, queues = append(change.Queues, c), append(queues, s.queue)
 		}
 	}
 	owed := q.collectAcks(settled)
-	change.Acks, change.Acked, change.Noted = owed.acks, owed.acked, owed.noted
-	if len(change.Queues)+len(acks)+len(change.Acks)+len(change.Acked)+len(q.kept.freed) > 0 {
-		err := q.st.Commit(change)
-		for i := range change.Queues {
-			q.owners[change.Queues[i].Number].queue.committed(&change.Queues[i], err == nil)
-		}
-		q.acks.committed(owed, err == nil)
-		if err != nil {
+	if len(change.Queues)+len(acks)+len(owed.acks)+len(owed.acked)+len(q.kept.freed) > 0 {
+		if err := q.write(change, queues, owed); err != nil {
 			q.join.unready(acks)
 			return err
 		}
@@ -184,7 +178,11 @@ func (q *Queues) commitWith(change store.Change, queues []*queue, add func(*stor
 		}
 		change.Queues = append(change.Queues, c)
 	}
-	owed := q.collectAcks(settled)
+	return q.write(change, queues, q.collectAcks(settled))
+}
+
+// write commits the books of some queues and the acks that were collected with them, and tells them what became of it.
+func (q *Queues) write(change store.Change, queues []*queue, owed collected) error {
 	change.Acks, change.Acked, change.Noted = owed.acks, owed.acked, owed.noted
 	err := q.st.Commit(change)
 	for i, u := range queues {

@@ -250,6 +250,7 @@ func TestPausedSinkGetsNothingUntilItIsResumed(t *testing.T) {
 }
 
 // Guarantees F1, F3, in part: sinks are known by name; one that is no longer configured keeps what it holds.
+// Guarantee F2, in part: a new one starts from now.
 func TestSinksAreKnownByNameAndOrphansHoldTheirs(t *testing.T) {
 	b := newBench(t, named("a", "b")...)
 	b.put("0")
@@ -261,6 +262,7 @@ func TestSinksAreKnownByNameAndOrphansHoldTheirs(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s %s %d", s.Name, s.State, s.Waiting))
 	}
 	equal(t, "sinks", got, []string{"c active 1", "b active 2", "a orphan 1"})
+	equal(t, "c, which is new", b.drain("c"), []string{"1"})
 	wantIs(t, b.q.Pause(t.Context(), "a"), queue.ErrNoSink)
 	b.Sinks = named("b", "a")
 	b.crash()

@@ -99,6 +99,9 @@ func (u *queue) waiting() store.Tally {
 	return u.all.st.Accepted(u.number).Add(u.counts.Requeued).Sub(u.counts.Settled)
 }
 
+// inFlight is how many deliveries the lane has.
+func (u *queue) inFlight() int { return u.out.open - len(u.out.back) + u.rows.out }
+
 // cursor is the seq below which nothing of the stream is owed.
 func (u *queue) cursor() uint64 {
 	if seq, ok := u.out.oldest(); ok {

@@ -221,7 +221,7 @@ func (u *queue) status() SinkStatus {
 	w := u.waiting()
 	s := SinkStatus{
 		Name: u.sink.Name, State: "active", Waiting: w.Items, WaitingBytes: w.Bytes,
-		InFlight: u.out.open - len(u.out.back) + u.rows.out,
+		InFlight: u.inFlight(),
 		Dead:     u.counts.Dead.Items, DeadBytes: u.counts.Dead.Bytes,
 		Accepted: u.all.st.Accepted(u.number).Items, Requeued: u.counts.Requeued.Items, Settled: u.counts.Settled.Items,
 	}

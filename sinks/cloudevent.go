@@ -96,6 +96,9 @@ func CloudEventAttributes(it *Item, source string) iter.Seq2[string, string] {
 // CloudEventContentType returns the item's "content-type" if that is a media type. Where it is not or is missing, a body
 // that is JSON, or empty, has none, which means JSON; any other is application/octet-stream.
 func CloudEventContentType(it *Item) string {
+	if declared, _, _ := mediaType(it); declared != "" {
+		return declared // whatever the body is: it is not looked at
+	}
 	contentType, _ := eventData(it)
 	return contentType
 }
@@ -173,13 +176,9 @@ func permitted(s string) string {
 
 // eventData returns the datacontenttype and how the body is the data.
 func eventData(it *Item) (contentType string, s shape) {
-	declared := it.Attr("content-type")
-	media, params, err := mime.ParseMediaType(declared)
-	if _, sub, ok := strings.Cut(media, "/"); err != nil || !ok || sub == "" || permitted(declared) != declared {
-		declared, media = "", ""
-	}
+	declared, media, charset := mediaType(it)
 	isJSON := strings.HasSuffix(media, "/json") || strings.HasSuffix(media, "+json")
-	switch charset := strings.ToLower(params["charset"]); {
+	switch {
 	case len(it.Body) == 0:
 		return declared, opaque
 	case (isJSON || media == "") && isValue(it.Body, 2): // the event and the batch around it
@@ -190,4 +189,14 @@ func eventData(it *Item) (contentType string, s shape) {
 		return declared, plainText
 	}
 	return declared, opaque
+}
+
+// mediaType returns the attribute "content-type" and what it says, all empty if it is no media type.
+func mediaType(it *Item) (declared, media, charset string) {
+	declared = it.Attr("content-type")
+	media, params, err := mime.ParseMediaType(declared)
+	if _, sub, ok := strings.Cut(media, "/"); err != nil || !ok || sub == "" || permitted(declared) != declared {
+		return "", "", ""
+	}
+	return declared, media, strings.ToLower(params["charset"])
 }

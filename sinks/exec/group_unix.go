@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// termGroup asks all of the group to end. It errs where nobody is left.
-func termGroup(p *os.Process) { _ = syscall.Kill(-p.Pid, syscall.SIGTERM) }
+// termGroup asks all of the group to end.
+func termGroup(p *os.Process) { _ = syscall.Kill(-p.Pid, syscall.SIGTERM) } // it errs where nobody is left
 
 func killGroup(p *os.Process) { _ = syscall.Kill(-p.Pid, syscall.SIGKILL) }

@@ -110,11 +110,7 @@ func (p *process) end(grace time.Duration) {
 	p.stopFeeding()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch {
-	case p.over:
-	case !p.started:
-		p.doomed = true
-	default:
+	if p.runs() {
 		termGroup(p.cmd.Process)
 		p.graceOver = time.AfterFunc(grace, p.kill)
 	}
@@ -123,13 +119,15 @@ func (p *process) end(grace time.Duration) {
 func (p *process) kill() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch {
-	case p.over:
-	case !p.started:
-		p.doomed = true
-	default:
+	if p.runs() {
 		killGroup(p.cmd.Process)
 	}
+}
+
+// runs reports whether there is a group to send a signal to. A process that has not started yet is doomed. mu is held.
+func (p *process) runs() bool {
+	p.doomed = p.doomed || !p.started
+	return p.started && !p.over
 }
 
 // isOver kills what is left of the group, and sees to it that nobody does so again.

@@ -6,9 +6,3 @@ import "syscall"
 
 // attributes put the process at the head of a group.
 func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
-
-// reap waits for the end of the process.
-func (p *process) reap() {
-	_ = p.cmd.Wait() // ProcessState has it
-	p.isOver()
-}

@@ -67,8 +67,8 @@ var inSettling = []mutant{
 	},
 	{
 		name: "ack-before-its-mark-is-durable", file: "queue/marks.go",
-		old: "err := q.st.Commit(change)\n\t\tfor i := range change.Queues {",
-		new: "q.join.fire(acks, q.metrics)\n\t\tacks = nil\n\t\terr := q.st.Commit(change)\n\t\tfor i := range change.Queues {",
+		old: "if err := q.write(change, queues, owed); err != nil {",
+		new: "q.join.fire(acks, q.metrics)\n\t\tacks = nil\n\t\tif err := q.write(change, queues, owed); err != nil {",
 		pkg: "./queue", tests: "TestAckIsOfTheCommitThatHasTheMark",
 	},
 	{
