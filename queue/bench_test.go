@@ -155,11 +155,18 @@ type image map[string][]byte
 // image reads everything twice until nothing has changed between: then it is what was there at the moment between.
 func (b *bench) image() image {
 	b.Helper()
+	return b.imageAt(func() {})
+}
+
+// imageAt is image, and calls at in that moment; also in those that were none.
+func (b *bench) imageAt(at func()) image {
+	b.Helper()
 	for range 10_000 {
 		first, ok := b.read()
 		if !ok {
 			continue
 		}
+		at()
 		if second, ok := b.read(); ok && maps.EqualFunc(first, second, bytes.Equal) {
 			return first
 		}

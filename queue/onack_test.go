@@ -238,10 +238,13 @@ func TestKilledProcessForgetsNoAck(t *testing.T) {
 		}
 	})
 	for range 8 {
-		h.mu.Lock()
-		called := maps.Clone(h.calls)
-		h.mu.Unlock()
-		moments = append(moments, moment{b.image(), called})
+		var m moment
+		m.image = b.imageAt(func() {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			m.called = maps.Clone(h.calls)
+		})
+		moments = append(moments, m)
 	}
 	cancel()
 	lane.Wait()
