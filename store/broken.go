@@ -29,9 +29,7 @@ func (l *segmentLog) examineNewest(g *segment, known logState) error {
 	}
 	x.finish(limit, nil, known.Queues, l.hurt)
 	addAccepted(l.accepted, x.queues)
-	for _, sums := range x.sums {
-		l.positions = addPositions(l.positions, sums.positions)
-	}
+	l.positions = addPositions(l.positions, x.positions)
 	l.active, l.torn, l.rewrite = nil, tornGroup{}, !known.Clean
 	if !known.Clean {
 		if err := l.examineLast(g, s, x, last, known); err != nil {
@@ -40,10 +38,7 @@ func (l *segmentLog) examineNewest(g *segment, known logState) error {
 	}
 	l.note(g, x, !known.Clean)
 	g.become(x)
-	if end := max(g.end, l.torn.end); end < known.Synced && known.OldestNeeded < known.Synced {
-		l.lose(max(end, known.OldestNeeded), known.Synced, nil, g.queues, known)
-	}
-	return nil
+	return l.checkEnd(g, g.size, known)
 }
 
 // examineLast looks at the last group commit of a damaged segment, which ends before it afterwards.
@@ -82,10 +77,7 @@ func lostOf(blocks []tornBlock, from, synced uint64, near []queueTally, all []ui
 	for i := range blocks {
 		b := &blocks[i]
 		if end := min(b.header.First, synced); due < end && b.header.Flags&blockGap == 0 {
-			x := examination{}
-			x.queues = near
-			gap := hole{first: due, end: end}
-			lost = append(lost, spread([]hole{gap}, x.left(nil, end-due, all))...)
+			lost = append(lost, spread([]hole{{first: due, end: end}}, likely(near, end-due, all))...)
 		}
 		got, _ := b.salvage()
 		for _, r := range b.residue(got) {

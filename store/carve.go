@@ -60,7 +60,7 @@ type carved struct {
 	holed   rank              // of the best one
 	damage  ranked[damageRecord]
 	sinks   map[string]ranked[Sink]
-	acks    map[uint64]rank
+	acks    map[uint64]ranked[int64] // times
 	bodies  map[bodyPlace]ranked[bodyRef]
 	queues  map[uint32]*carvedQueue
 	bad     []uint64 // pages in use that do not check, ascending
@@ -131,7 +131,7 @@ type carver struct {
 // carve reads the file at path. numbers are those of queues that may be in it. A file that is not there is as one in
 // which nothing checks.
 func carve(path string, numbers []uint32) (*carved, *carveTree, error) {
-	out := &carved{formats: map[uint32]bool{}, sinks: map[string]ranked[Sink]{}, acks: map[uint64]rank{},
+	out := &carved{formats: map[uint32]bool{}, sinks: map[string]ranked[Sink]{}, acks: map[uint64]ranked[int64]{},
 		bodies: map[bodyPlace]ranked[bodyRef]{}, queues: map[uint32]*carvedQueue{}}
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"slices"
 )
 
 // first takes what tells whose the other entries are: sinks, and rows, which have the number of their queue in them.
@@ -24,15 +25,13 @@ func (c *carver) first(e entry) {
 }
 
 func (c *carver) number(n uint32) {
-	for _, known := range c.numbers {
-		if known == n {
-			return
-		}
+	if !slices.Contains(c.numbers, n) {
+		c.numbers = append(c.numbers, n)
 	}
-	c.numbers = append(c.numbers, n)
 }
 
-// outer takes an entry of a bucket that is no queue's. Seqs have 48 bits, so no name of a sink looks like the key of a body.
+// outer takes an entry of a bucket that is no queue's. Seqs have 48 bits, so no name of a sink looks like the key of a body;
+// and a body has a time and a mask, so it is longer than an ack.
 func (c *carver) outer(e entry, payload []byte) {
 	o, key := c.out, string(e.key)
 	isSeq := len(key) >= 8 && key[0] == 0 && key[1] == 0
@@ -46,9 +45,7 @@ func (c *carver) outer(e entry, payload []byte) {
 	case key == string(keyState) && o.takeState(e.rank, payload):
 	case key == string(keyHoles) && o.takeHoles(e.rank, payload):
 	case key == string(keyDamage) && o.takeDamage(e.rank, payload):
-	case isSeq && len(key) == 8 && len(payload) == 0:
-		seq := binary.BigEndian.Uint64(e.key)
-		o.acks[seq] = max(o.acks[seq], e.rank)
+	case isSeq && len(key) == 8 && o.takeAck(e, payload):
 	case isSeq && (len(key) == 8 || len(key) == 12):
 		o.takeBody(e, payload)
 	default:
@@ -83,6 +80,16 @@ func (o *carved) takeDamage(rk rank, payload []byte) bool {
 	d, err := decodeDamage(payload)
 	if err == nil && o.damage.better(rk) {
 		o.damage = ranked[damageRecord]{rk, d}
+	}
+	return err == nil
+}
+
+// takeAck takes an ack; of two versions that are as good, that which knows the time.
+func (o *carved) takeAck(e entry, payload []byte) bool {
+	time, err := decodeAck(payload)
+	seq := binary.BigEndian.Uint64(e.key)
+	if old := o.acks[seq]; err == nil && (old.better(e.rank) || old.rank == e.rank && time != 0) {
+		o.acks[seq] = ranked[int64]{e.rank, time}
 	}
 	return err == nil
 }

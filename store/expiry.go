@@ -33,9 +33,9 @@ func (q *queues) expired(number uint32, now int64, limit int) ([]Row, error) {
 					from = bytes.Clone(k)
 					return nil
 				}
-				r, found, err := (&queueTx{e: e}).row(keySeq(k))
-				if err != nil || !found {
-					return cmpError(err, q.damaged(e.name, key1(kindRow, keySeq(k)), "an index points to it and it is not there"))
+				r, err := (&queueTx{e: e}).indexed(keySeq(k))
+				if err != nil {
+					return err
 				}
 				rows = append(rows, r)
 			}

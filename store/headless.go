@@ -56,36 +56,25 @@ func headerChecks(f *os.File) bool {
 	return checkHeader(b[:n])
 }
 
-// lose notes that first ≤ seq < end are missing, for which there is no segment. total is what they had for each queue, nil
-// where that is not known: then they were for the queues that the segment before was for, or else for all.
-func (l *segmentLog) lose(first, end uint64, total, near []queueTally, known logState) {
-	x := examination{}
-	x.queues = near
-	per := total
-	if total == nil {
-		per = x.left(nil, end-first, known.Queues)
-		addAccepted(l.accepted, per) // no header tells of them
-	}
+// lose notes that first ≤ seq < end are missing behind the newest segment, if there is one. They were for the queues that
+// it was for, or else for all.
+func (l *segmentLog) lose(first, end uint64, near []queueTally, known logState) {
+	per := likely(near, end-first, known.Queues)
+	addAccepted(l.accepted, per) // no header tells of them
 	l.noteLost(spread([]hole{{first: first, end: end}}, per))
 }
 
 // loseBefore notes what is missing before a segment, from a seq on.
 func (l *segmentLog) loseBefore(i int, from uint64, known logState) {
 	g := l.segs[i]
-	var total []queueTally
-	accepted, _, ok := l.acceptedUpTo(i)
-	if (ok && i > 0 || g.serial == 2) && !g.headless {
-		total = []queueTally{}
+	per := likely(nil, g.first-from, known.Queues)
+	if accepted, _, ok := l.acceptedUpTo(i); (ok && i > 0 || g.serial == 2) && !g.headless {
+		per = nil
 		for _, number := range known.Queues {
 			if t := g.header.Queues[number].Accepted.Sub(accepted[number]); t.Items > 0 {
-				total = append(total, queueTally{number, t})
+				per = append(per, queueTally{number, t})
 			}
 		}
-		l.noteLost(spread([]hole{{first: from, end: g.first}}, total))
-		return
 	}
-	for _, number := range known.Queues {
-		total = append(total, queueTally{number, Tally{Items: int64(g.first - from)}})
-	}
-	l.noteLost(spread([]hole{{first: from, end: g.first}}, total))
+	l.noteLost(spread([]hole{{first: from, end: g.first}}, per))
 }

@@ -40,13 +40,11 @@ func isDamage(err error) bool {
 func (s *Store) treatWounds(wounds []wound) error {
 	for i := range wounds {
 		w := &wounds[i]
+		var serials []uint64
 		if w.path != "" {
 			if err := s.log.opts.Quarantine(w.path, w.changes); err != nil {
 				return fmt.Errorf("quarantine %s: %w", w.path, err)
 			}
-		}
-		var serials []uint64
-		if w.path != "" {
 			serials = []uint64{w.serial}
 		}
 		n := s.queues.owedLost(w.lost)
@@ -99,10 +97,10 @@ func (l *segmentLog) noteLost(lost []lostRange) {
 type examination struct {
 	segmentState // as the blocks say that were found, and the gaps
 	kept         int
-	lost         []lostRange // of blocks that were found
-	gaps         []hole      // of blocks that were not
-	newly        []lostRange // what is not known to be lost yet
-	sums         []blockSums
+	lost         []lostRange       // of blocks that were found
+	gaps         []hole            // of blocks that were not
+	newly        []lostRange       // what is not known to be lost yet
+	positions    map[string][]byte // newest, of sources
 	due          uint64
 }
 
@@ -119,7 +117,7 @@ func (l *segmentLog) survey(g *segment, f *os.File, size int64, limit uint64) (*
 // examine looks at the items of the blocks that were found.
 func (l *segmentLog) examine(g *segment, s *survey, found []foundBlock) (*examination, error) {
 	x := &examination{due: max(g.first, g.header.Highest+1)}
-	x.segmentState = segmentState{end: g.first, size: g.start, lastTime: g.header.IDTime, index: blockIndex{open: g.start}}
+	x.segmentState = segmentState{end: g.first, size: g.start, lastTime: g.header.IDTime, index: blockIndex{open: g.start}, found: []foundBlock{}}
 	for i := range found {
 		b := &found[i]
 		t, err := s.load(b)
@@ -150,7 +148,7 @@ func (x *examination) take(b *foundBlock, t *tornBlock, s *survey) {
 		x.lastTime = max(x.lastTime, got[i].Time)
 	}
 	x.lastTime = max(x.lastTime, b.Time)
-	x.sums = append(x.sums, blockSums{positions: positions})
+	x.positions = addPositions(x.positions, positions)
 	x.found = append(x.found, *b)
 	x.due = max(x.due, b.end())
 }
@@ -198,25 +196,27 @@ func (x *examination) count(lost []lostRange) {
 
 // left is what the n seqs in gaps are for, per queue.
 func (x *examination) left(total []queueTally, n uint64, others []uint32) (per []queueTally) {
-	if total != nil {
-		for _, t := range total {
-			have := x.of(t.number)
-			if x.queues == nil {
-				have = Tally{}
-			}
-			if t.Tally = t.Sub(have); t.Items > 0 {
-				per = append(per, queueTally{t.number, Tally{min(t.Items, int64(n)), max(t.Bytes, 0)}})
-			}
-		}
-		return per
+	if total == nil {
+		return likely(x.queues, n, others)
 	}
-	if len(x.queues) == 0 {
+	for _, t := range total {
+		if t.Tally = t.Sub(x.of(t.number)); t.Items > 0 {
+			per = append(per, queueTally{t.number, Tally{min(t.Items, int64(n)), max(t.Bytes, 0)}})
+		}
+	}
+	return per
+}
+
+// likely is what n seqs of which nothing tells are taken to be for: the queues that what is near them was for, or else the
+// others.
+func likely(near []queueTally, n uint64, others []uint32) (per []queueTally) {
+	if len(near) == 0 {
 		for _, number := range others {
 			per = append(per, queueTally{number, Tally{int64(n), 0}})
 		}
 		return per
 	}
-	for _, t := range x.queues {
+	for _, t := range near {
 		per = append(per, queueTally{t.number, Tally{int64(n), t.Bytes / max(t.Items, 1) * int64(n)}})
 	}
 	return per
@@ -253,9 +253,6 @@ func (l *segmentLog) mend(v *view) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	g.found, g.foundEnd, g.mended = x.found, now.size, g.mended+1
-	if g.found == nil {
-		g.found = []foundBlock{}
-	}
 	g.soft.Store(false) // what else fails has its time again
 	g.dead.refused.Store(0)
 	return nil

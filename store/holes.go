@@ -17,7 +17,7 @@ type hole struct {
 // leave none.
 func (l *segmentLog) holes(serials []uint64, lowestCursor uint64) []hole {
 	var out []hole
-	next := l.oldestSegment()
+	_, next := l.oldestSegment()
 	for _, v := range l.releasable(serials) {
 		front := v.seg.first == next
 		if front && v.end <= lowestCursor {
@@ -27,16 +27,6 @@ func (l *segmentLog) holes(serials []uint64, lowestCursor uint64) []hole {
 		}
 	}
 	return out
-}
-
-// oldestSegment is where the log begins.
-func (l *segmentLog) oldestSegment() uint64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.segs) == 0 {
-		return l.seq
-	}
-	return l.segs[0].first
 }
 
 // addHoles makes holes durable, in both meta pages: a start that falls back on the commit before finds them too.

@@ -235,14 +235,14 @@ func (l *segmentLog) close() error {
 	return errors.Join(append(errs, l.names.Close())...)
 }
 
-// oldestSerial returns the serial of the oldest segment, 0 if there is none.
-func (l *segmentLog) oldestSerial() uint64 {
+// oldestSegment returns the serial of the oldest segment, and its first seq; if there is none, 0 and the next seq.
+func (l *segmentLog) oldestSegment() (serial, first uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.segs) == 0 {
-		return 0
+		return 0, l.seq
 	}
-	return l.segs[0].serial
+	return l.segs[0].serial, l.segs[0].first
 }
 
 // Next returns the seq that the next item gets. The first ever is 1.

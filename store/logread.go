@@ -14,7 +14,6 @@ import (
 type logReading struct {
 	log      *segmentLog
 	segs     []*segment // by serial; their files are open for reading
-	giveUp   bool       // what the disk does not give is damage
 	headless []headlessFile
 	findings []Finding
 	foreign  *DamageError // the first segment that is not this store's, or not where it belongs; nil: none is
@@ -29,7 +28,7 @@ type headlessFile struct {
 // readLog opens the segments of a directory, of which the headers check or at least the blocks. A *FormatError comes as it
 // is; what is damaged is among the findings. What the disk does not give is an error, or with giveUp it is damage.
 func readLog(dir string, uuid [16]byte, giveUp bool, disk ops) (*logReading, error) {
-	r := &logReading{log: &segmentLog{dir: dir, uuid: uuid, opts: Options{GiveUp: giveUp}, ops: disk, accepted: map[uint32]Tally{}}, giveUp: giveUp}
+	r := &logReading{log: &segmentLog{dir: dir, uuid: uuid, opts: Options{GiveUp: giveUp}, ops: disk}}
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
@@ -91,7 +90,7 @@ func (r *logReading) foreigner(path string, off int64, what string) {
 }
 
 // givesUp reports whether an error is of what the disk does not give, and counts as damage.
-func (r *logReading) givesUp(err error) bool { return r.giveUp && errors.Is(err, syscall.EIO) }
+func (r *logReading) givesUp(err error) bool { return r.log.opts.GiveUp && errors.Is(err, syscall.EIO) }
 
 func (r *logReading) sort() {
 	slices.SortFunc(r.segs, func(a, b *segment) int { return cmp.Compare(a.serial, b.serial) })
@@ -159,7 +158,7 @@ func (r *logReading) measure(g *segment, limit uint64) error {
 		g.segmentState = st
 		return nil
 	}
-	if errors.Is(err, syscall.EIO) && !r.giveUp {
+	if errors.Is(err, syscall.EIO) && !r.givesUp(err) {
 		return err
 	}
 	if _, err := scanBlocks(g, limit, nil); err != nil && !isStop(err) {

@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"slices"
 	"sort"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // Lost marks an item of which nothing is left but its seq and the queues that it was for: it takes the item's place in
@@ -121,6 +119,9 @@ func (q *queues) addDamage(serials []uint64, lost []lostRange) error {
 
 // forgetDamage drops what is below the oldest segment, and every cursor and row.
 func (t *transaction) forgetDamage(v logView) {
+	if len(t.damage.serials)+len(t.damage.lost) == 0 {
+		return // the lowest row is not looked for with each commit
+	}
 	below := min(v.oldest, t.q.lowestOwed())
 	old := func(r lostRange) bool { return r.end <= below }
 	gone := func(serial uint64) bool { return serial < v.serial }
@@ -178,21 +179,6 @@ func decodeDamage(payload []byte) (d damageRecord, err error) {
 		d.lost = append(d.lost, r)
 	}
 	return d, f.done()
-}
-
-func (q *queues) loadDamage(b *bolt.Bucket) error {
-	value := b.Get(keyDamage)
-	if value == nil {
-		return nil
-	}
-	payload, err := openValue(0, keyDamage, value)
-	if err == nil {
-		q.hurt, err = decodeDamage(payload)
-	}
-	if err != nil {
-		return q.damage("meta", keyDamage, err)
-	}
-	return nil
 }
 
 // owedLost counts the seqs that some queue is still owed: its stream has not settled them, or a row without a body needs

@@ -43,7 +43,8 @@ type logView struct {
 }
 
 func (s *Store) logView() logView {
-	return logView{next: s.log.next(), oldest: s.log.oldest(), synced: s.log.synced(), idTime: s.log.idTime(), serial: s.log.oldestSerial()}
+	serial, _ := s.log.oldestSegment()
+	return logView{next: s.log.next(), oldest: s.log.oldest(), synced: s.log.synced(), serial: serial, idTime: s.log.idTime()}
 }
 
 // commit reports whether the sinks have changed.

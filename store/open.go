@@ -38,9 +38,7 @@ func (l *segmentLog) load(known logState) error {
 		return err
 	}
 	l.newest, l.seq = known.IDTime, max(known.Highest+1, 1)
-	if known.Damage != nil {
-		l.hurt = *known.Damage
-	}
+	l.hurt = known.Damage
 	if err := l.scanAll(known); err != nil {
 		return err
 	}
@@ -171,7 +169,7 @@ func (l *segmentLog) checkGaps(known logState) error {
 			return &DamageError{Path: l.dir, Offset: -1, What: fmt.Sprintf("seqs %d to %d are missing", known.OldestNeeded, known.Synced-1)}
 		}
 		l.baseless = true
-		l.lose(known.OldestNeeded, known.Synced, nil, nil, known)
+		l.lose(known.OldestNeeded, known.Synced, nil, known)
 	}
 	return nil
 }

@@ -171,7 +171,7 @@ func (q *queues) view(fn func(tx *bolt.Tx) error) error {
 	q.handle.RLock()
 	defer q.handle.RUnlock()
 	err := guard(q.path, func() error { return q.db.View(fn) })
-	if _, damaged := errors.AsType[*DamageError](err); damaged {
+	if isDamage(err) {
 		q.spoiled.Store(true)
 	}
 	return err
@@ -231,10 +231,7 @@ func (q *queues) raise(given uint32) {
 func (q *queues) logState() logState {
 	q.mu.RLock()
 	defer q.mu.RUnlock()
-	s := logState{Clean: q.meta.Clean, Highest: q.meta.Highest, Synced: q.meta.Synced, IDTime: q.meta.IDTime, Holes: q.holes}
-	if len(q.hurt.serials)+len(q.hurt.lost) > 0 {
-		s.Damage = new(q.hurt)
-	}
+	s := logState{Clean: q.meta.Clean, Highest: q.meta.Highest, Synced: q.meta.Synced, IDTime: q.meta.IDTime, Holes: q.holes, Damage: q.hurt}
 	s.OldestNeeded = math.MaxUint64
 	for number, m := range q.queues {
 		s.OldestNeeded = min(s.OldestNeeded, m.cursor) // rows: see missingRows

@@ -89,6 +89,15 @@ func (qt *queueTx) row(seq uint64) (Row, bool, error) {
 	return r, true, nil
 }
 
+// indexed returns the row of seq, to which an index points.
+func (qt *queueTx) indexed(seq uint64) (Row, error) {
+	r, found, err := qt.row(seq)
+	if err == nil && !found {
+		err = qt.e.q.damaged(qt.e.name, key1(kindRow, seq), "an index points to it and it is not there")
+	}
+	return r, err
+}
+
 // putRow writes a row and moves its index entries.
 func (t *transaction) putRow(qt *queueTx, r *Row) error {
 	if r.State < RowReady || r.State > RowDead || r.Bytes < 0 {

@@ -25,7 +25,7 @@ type Rebuild struct {
 	sinks  []Sink
 	queues map[uint32]*newQueue
 	bodies map[bodyPlace]bodyRef
-	acks   []uint64
+	acks   []Ack
 	sums   Rebuilt
 }
 
@@ -266,18 +266,18 @@ func (r *Rebuild) planBodies() {
 // planAcks takes the current ones; where some are missing, stale ones too: a hook that is called again is no harm.
 func (r *Rebuild) planAcks() {
 	current := uint64(0)
-	for _, rk := range r.found.acks {
-		if rk >= inUse {
+	for _, a := range r.found.acks {
+		if a.current() {
 			current++
 		}
 	}
 	whole := r.found.books.current() && r.found.books.v.Acks == current
-	for seq, rk := range r.found.acks {
-		if rk >= inUse || !whole {
-			r.acks = append(r.acks, seq)
+	for seq, a := range r.found.acks {
+		if a.current() || !whole {
+			r.acks = append(r.acks, Ack{seq, a.v})
 		}
 	}
-	slices.Sort(r.acks)
+	slices.SortFunc(r.acks, func(a, b Ack) int { return cmp.Compare(a.Seq, b.Seq) })
 }
 
 // planMeta takes the farthest of everything that is known of the log. The store counts as one that was not closed in

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// halfDone is a store with a cursor, a row and a body, of which both meta pages of queues.db are damaged.
+// halfDone is a store with a cursor, a row, a body and acks, of which both meta pages of queues.db are damaged.
 func halfDone(t *testing.T) string {
 	t.Helper()
 	dir := newQueuesDir(t)
@@ -21,7 +21,7 @@ func halfDone(t *testing.T) string {
 	mustAppend(t, s, 9)
 	it, err := s.Item(0, 2)
 	equal(t, "error", err, nil)
-	mustStore(t, s, Change{QueueTime: 2, Bodies: []Body{{Item: it}}, Queues: []QueueChange{{Number: 1, Cursor: 4, Marks: []uint64{7},
+	mustStore(t, s, Change{QueueTime: 2, Bodies: []Body{{Item: it}}, Acks: halfDoneAcks(), Queues: []QueueChange{{Number: 1, Cursor: 4, Marks: []uint64{7},
 		Counts: Counts{Settled: Tally{3, 1500}}, Rows: []Row{{Seq: 2, State: RowReady, Owes: true, Bytes: 500}}}}})
 	equal(t, "error", s.Close(), nil)
 	path := filepath.Join(dir, queuesName)
@@ -33,6 +33,8 @@ func halfDone(t *testing.T) string {
 	equal(t, "error", os.WriteFile(path, content, 0o600), nil)
 	return dir
 }
+
+func halfDoneAcks() []Ack { return []Ack{{1, 1700000000009}, {3, 0}} }
 
 // A rebuild that is interrupted leaves the old file, byte for byte, or the new one; and it can be done again.
 func TestInterruptedRebuildLeavesTheOldFileOrTheNewOne(t *testing.T) {
@@ -81,6 +83,9 @@ func checkHalfDone(t *testing.T, dir string) {
 	it, found, err := s.queues.body(1, 2)
 	equal(t, "error", err, nil)
 	equal(t, "body", found && len(it.Body) == 500, true)
+	acks, err := s.Acks(0, 9)
+	equal(t, "error", err, nil)
+	equal(t, "acks", acks, halfDoneAcks())
 }
 
 // What a producer sent may look like a page: the inside of a value is not carved.

@@ -2,7 +2,6 @@ package store
 
 import (
 	"cmp"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -205,14 +204,12 @@ func (w *rebuildWriter) outer(tx *bolt.Tx, bodies uint64) error {
 		}
 	}
 	acks := &entries{q: w.q, name: "acks", b: tx.Bucket(bucketAcks)}
-	for _, seq := range w.r.acks {
-		if err := acks.put(binary.BigEndian.AppendUint64(nil, seq), nil); err != nil {
-			return err
-		}
+	t := &transaction{q: w.q, tx: tx, acks: acks, holes: w.r.holes, damage: w.r.found.damage.v}
+	if err := t.putAcks(w.r.acks, nil); err != nil {
+		return err
 	}
 	state := w.r.state
 	state.Sinks, state.Bodies, state.Acks = sinks.n, bodies, acks.n
 	meta := &entries{q: w.q, name: "meta", b: tx.Bucket(bucketMeta)}
-	t := &transaction{q: w.q, tx: tx, meta: state, holes: w.r.holes, damage: w.r.found.damage.v}
 	return cmp.Or(t.putHoles(meta), t.putDamage(meta), meta.put(keyState, state.append(nil)))
 }

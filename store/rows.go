@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"math"
 	"slices"
 
@@ -86,10 +87,7 @@ func (q *queues) rowsFrom(number uint32, from uint64, limit int, keep func(*Row)
 			}
 			seqs, next := scan(e, from)
 			for _, seq := range seqs {
-				r, found, err := (&queueTx{e: e}).row(seq)
-				if err == nil && !found {
-					err = q.damaged(e.name, key1(kindRow, seq), "an index points to it and it is not there")
-				}
+				r, err := (&queueTx{e: e}).indexed(seq)
 				if err != nil {
 					return err
 				}
@@ -186,9 +184,9 @@ func (q *queues) acks(from uint64, limit int) (acks []Ack, err error) {
 			if err != nil {
 				return err
 			}
-			time, err := q.ackTime(key, payload)
+			time, err := decodeAck(payload)
 			if err != nil {
-				return err
+				return q.damage(e.name, key, err)
 			}
 			acks = append(acks, Ack{seq, time})
 		}
@@ -197,15 +195,15 @@ func (q *queues) acks(from uint64, limit int) (acks []Ack, err error) {
 	return acks, err
 }
 
-// ackTime is what an ack's payload says: the time of its item's id; 0 if it is empty.
-func (q *queues) ackTime(key, payload []byte) (int64, error) {
+// decodeAck is what an ack's payload says: the time of its item's id; 0 if it is empty.
+func decodeAck(payload []byte) (time int64, err error) {
 	switch len(payload) {
 	case 0:
 		return 0, nil
 	case 8:
 		return int64(binary.BigEndian.Uint64(payload)), nil
 	}
-	return 0, q.damaged("acks", key, "it has not the length of a time")
+	return 0, errors.New("it has not the length of a time")
 }
 
 // owedBetween counts the rows with first ≤ seq < end whose item is only in the log, and the bytes of their bodies. Memory

@@ -98,9 +98,6 @@ func (known *logState) endOf(g, next *segment) (end uint64, sure bool) {
 func (g *segment) become(x *examination) {
 	x.allocated, x.keysFile = g.allocated, g.keysFile
 	g.segmentState = x.segmentState
-	if g.found == nil {
-		g.found = []foundBlock{}
-	}
 }
 
 // scanNewest scans the segment that was written last. Its header says what was accepted before it.
@@ -164,14 +161,13 @@ func (l *segmentLog) checkEnd(g *segment, off int64, known logState) error {
 		return g.damage(off, fmt.Errorf("the log ends before seq %d, and was durable to %d", end, known.Synced-1))
 	}
 	l.baseless = true
-	l.lose(max(end, known.OldestNeeded), known.Synced, nil, g.queues, known)
+	l.lose(max(end, known.OldestNeeded), known.Synced, g.queues, known)
 	return nil
 }
 
 // isStop reports whether an error means that no block follows, and not that the disk did not answer.
 func isStop(err error) bool {
-	_, damaged := errors.AsType[*DamageError](readError(new(segment), 0, err))
-	return damaged
+	return isDamage(readError(new(segment), 0, err))
 }
 
 // scanBlocks adds the blocks of a segment to its state, up to a seq if limit is not 0, and calls visit before each. It

@@ -69,14 +69,14 @@ type Store struct {
 
 // logState is what queues.db knows of the log when a store is opened.
 type logState struct {
-	Clean        bool          // the last process closed the store in order
-	Highest      uint64        // highest seq given, as far as the queues know
-	Synced       uint64        // every seq below it is known to have been durable
-	IDTime       int64         // highest Item.Time, as far as the queues know
-	OldestNeeded uint64        // the lowest cursor; below it only rows still need the log
-	Holes        []hole        // released above it
-	Damage       *damageRecord // what was dealt with; nil: nothing
-	Queues       []uint32      // there are, ascending
+	Clean        bool         // the last process closed the store in order
+	Highest      uint64       // highest seq given, as far as the queues know
+	Synced       uint64       // every seq below it is known to have been durable
+	IDTime       int64        // highest Item.Time, as far as the queues know
+	OldestNeeded uint64       // the lowest cursor; below it only rows still need the log
+	Holes        []hole       // released above it
+	Damage       damageRecord // what was dealt with
+	Queues       []uint32     // there are, ascending
 }
 
 // A snapshot is what the header of a new segment repeats of the queues.

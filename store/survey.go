@@ -42,7 +42,7 @@ func newSurvey(g *segment, r *blockReader, limit uint64) *survey {
 func (s *survey) run() error {
 	chain := true
 	for off := s.seg.start; off < s.size; {
-		h, ok, err := s.headerAt(off, off, blockMagic)
+		h, ok, err := s.headerAt(off, blockMagic)
 		if err != nil {
 			return err
 		}
@@ -68,8 +68,8 @@ func (s *survey) take(b foundBlock) {
 	s.end = b.end()
 }
 
-// headerAt checks the header, or the copy of one, at an offset; its block begins at start.
-func (s *survey) headerAt(off, start int64, magic uint32) (h blockHeader, ok bool, err error) {
+// headerAt checks the header, or the copy of one, at an offset.
+func (s *survey) headerAt(off int64, magic uint32) (h blockHeader, ok bool, err error) {
 	b, err := s.at(off, headerCost)
 	if err != nil {
 		return h, false, notShort(err)
@@ -77,6 +77,7 @@ func (s *survey) headerAt(off, start int64, magic uint32) (h blockHeader, ok boo
 	if h, err = parseBlock(b, magic); err != nil || int64(h.headerLen()) > s.size-off || h.Tables > tablesMost && s.spent > s.size {
 		return h, false, nil
 	}
+	start := off // of the block
 	if magic == copyMagic {
 		start = off - int64(h.headerLen()) - int64(h.ItemsLen)
 		if start < s.seg.start || h.Flags&blockHasCopy == 0 {
@@ -116,11 +117,11 @@ func (s *survey) resync(lost int64) (off int64, chain bool, err error) {
 		p += int64(i)
 		switch binary.BigEndian.Uint32(b[i:]) {
 		case blockMagic:
-			if _, ok, err := s.headerAt(p, p, blockMagic); ok && p > lost || err != nil {
+			if _, ok, err := s.headerAt(p, blockMagic); ok && p > lost || err != nil {
 				return p, false, err
 			}
 		case copyMagic:
-			h, ok, err := s.headerAt(p, 0, copyMagic)
+			h, ok, err := s.headerAt(p, copyMagic)
 			if err != nil {
 				return 0, false, err
 			}

@@ -62,22 +62,27 @@ func (q *queues) loadMeta(b *bolt.Bucket) error {
 	if err != nil {
 		return q.damage("meta", keyState, err)
 	}
-	return firstError(func() error { return q.loadHoles(b) }, func() error { return q.loadDamage(b) })
+	if q.holes, err = loadOptional(q, b, keyHoles, decodeHoles); err != nil {
+		return err
+	}
+	q.hurt, err = loadOptional(q, b, keyDamage, decodeDamage)
+	return err
 }
 
-func (q *queues) loadHoles(b *bolt.Bucket) error {
-	value := b.Get(keyHoles)
+// loadOptional reads a value of meta that need not be there.
+func loadOptional[T any](q *queues, meta *bolt.Bucket, key []byte, decode func(payload []byte) (T, error)) (v T, err error) {
+	value := meta.Get(key)
 	if value == nil {
-		return nil
+		return v, nil
 	}
-	payload, err := openValue(0, keyHoles, value)
+	payload, err := openValue(0, key, value)
 	if err == nil {
-		q.holes, err = decodeHoles(payload)
+		v, err = decode(payload)
 	}
 	if err != nil {
-		return q.damage("meta", keyHoles, err)
+		return v, q.damage("meta", key, err)
 	}
-	return nil
+	return v, nil
 }
 
 func (q *queues) loadSinks(b *bolt.Bucket) error {
@@ -133,11 +138,13 @@ func (q *queues) loadBodies(b *bolt.Bucket) error {
 func (q *queues) loadAcks(b *bolt.Bucket) error {
 	err := b.ForEach(func(key, value []byte) error {
 		payload, err := openValue(0, key, value)
+		if err == nil {
+			_, err = decodeAck(payload)
+		}
 		if err != nil {
 			return q.damage("acks", key, err)
 		}
-		_, err = q.ackTime(key, payload)
-		return err
+		return nil
 	})
 	if err != nil {
 		return err
