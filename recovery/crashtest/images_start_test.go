@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
@@ -118,28 +117,16 @@ func (l *lab) eachStart(moments []*moment, honest func(int, trace.Event) bool, v
 func startsUnflushed(t *testing.T, r *recording, moments []*moment) string {
 	t.Helper()
 	l := &liar{lab: newLab(t, r, *seed), lie: lie{name: "nothing is flushed"}}
-	var mu sync.Mutex
-	made, flagged, epochs := 0, 0, 0
 	newest := -1
 	l.eachStart(moments, func(int, trace.Event) bool { return false }, func(f frame, p *trace.Pending, start int) {
-		if f.moment.ids[script.FirstNew] == "" || made > 1000 {
+		if f.moment.ids[script.FirstNew] == "" || l.made > 1000 {
 			return
 		}
 		if start != newest {
 			newest = start
-			epochs++
+			l.epochs++
 		}
-		c := p.Sample(rand.New(rand.NewPCG(l.seed, uint64(f.step))))
-		if !p.Lacks(c) {
-			return
-		}
-		made++
-		l.send(job{id: "control", pending: p, moment: f.moment, choice: func() trace.Choice { return c }, then: func(v verdict) {
-			mu.Lock()
-			defer mu.Unlock()
-			flagged += min(1, v.lost+v.early+v.wrong+v.dead)
-		}})
+		l.try(p, f.moment, uint64(f.step))
 	})
-	l.done.Wait()
-	return l.red(made, flagged, epochs)
+	return l.red()
 }

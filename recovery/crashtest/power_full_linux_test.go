@@ -3,6 +3,7 @@ package crashtest_test
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -77,7 +78,7 @@ func (r *powered) settleLife() *book.Verdict {
 func TestFullDiskThatIsToldByASyncEndsTheProcess(t *testing.T) {
 	needFuse(t)
 	for _, file := range []string{"*.log", "queues.db"} {
-		t.Run(file[1:], func(t *testing.T) {
+		t.Run(strings.TrimPrefix(file, "*."), func(t *testing.T) {
 			r := newPowered(t, 700, three()...)
 			r.start()
 			r.one("before", book.Durable)

@@ -230,12 +230,12 @@ func (r *powered) verdict() *book.Verdict {
 	return v
 }
 
-// hear is settle after a disk that lied: whatever the service makes of it, also if it does not start.
+// hear is settle after a disk that lied: whatever the service makes of it. It has to start, as whatever it had is lost
+// where it does not, and the control would be red for that.
 func (r *powered) hear() *book.Verdict {
-	r.launch()
-	if r.process.Await(10*time.Second) && r.process.URL != "" {
-		r.calm()
-	}
+	r.Helper()
+	r.start()
+	r.calm()
 	return book.Check(r.book.Record(), loose)
 }
 

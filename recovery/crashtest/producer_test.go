@@ -232,3 +232,15 @@ func (p *producer) answers(body io.Reader, sent <-chan book.Told) {
 		p.book.Tell(it)
 	}
 }
+
+// several puts items, and counts the answers.
+func (p *producer) several(n int) map[book.Answer]int {
+	answers := map[book.Answer]int{}
+	for range n {
+		items := p.next()
+		p.put(p.Context(), items)
+		p.book.Tell(items...)
+		answers[items[0].Answer]++
+	}
+	return answers
+}

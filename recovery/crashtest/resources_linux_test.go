@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"holdfast/recovery/crashtest/book"
 	"holdfast/recovery/crashtest/killer"
 )
@@ -41,7 +39,7 @@ func TestServiceKeepsFileDescriptorsForItself(t *testing.T) {
 			c.say("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
 			hogs = append(hogs, c)
 		}
-		r.until(5*time.Second, "somebody new is held", func() error { return r.held() })
+		r.until(5*time.Second, "somebody new is held", r.held)
 		l.control = "nobody new gets in"
 		for answer, n := range p.several(150) {
 			answers[answer] += n
@@ -50,7 +48,7 @@ func TestServiceKeepsFileDescriptorsForItself(t *testing.T) {
 		for _, c := range hogs {
 			c.Close()
 		}
-		r.until(5*time.Second, "somebody new gets in", func() error { return r.ready() })
+		r.until(5*time.Second, "somebody new gets in", r.ready)
 		r.drain()
 		l.cases++
 	}
@@ -63,18 +61,6 @@ func TestServiceKeepsFileDescriptorsForItself(t *testing.T) {
 		t.Error("who was in is not served")
 	}
 	table.line(t, l)
-}
-
-// several puts items, and counts the answers.
-func (p *producer) several(n int) map[book.Answer]int {
-	answers := map[book.Answer]int{}
-	for range n {
-		items := p.next()
-		p.put(p.Context(), items)
-		p.book.Tell(items...)
-		answers[items[0].Answer]++
-	}
-	return answers
 }
 
 // held is nil where a client that is not in yet is not let in.
@@ -119,18 +105,6 @@ func (r *rig) files() int {
 		r.Fatal(err)
 	}
 	return len(all)
-}
-
-// enoughFiles is nil where a process may have so many files open. Go raises the limit to the hard one by itself.
-func enoughFiles(n uint64) error {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return err
-	}
-	if limit.Max < n {
-		return fmt.Errorf("a process may have %d files open, %d are needed", limit.Max, n)
-	}
-	return nil
 }
 
 // smallMemory is what a service on a small device is given, and what it may have of it beside the heap: stacks, and what
@@ -180,7 +154,7 @@ func crowded(t *testing.T, env string, rounds int, l *line) int64 {
 	r.kill()
 	start() // with all of it waiting
 	r.receivers[0].down.Store(false)
-	w.beside(func() { r.drain() })
+	w.beside(r.drain)
 	r.drain()
 	l.add(book.Check(r.book.Record(), bounds))
 	l.control = r.uninvited()

@@ -136,12 +136,13 @@ func (f *front) heal(t testing.TB) {
 func (f *front) close() {
 	close(f.ended)
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.listener == nil {
+	l := f.listener
+	f.mu.Unlock() // who is served may need it
+	if l == nil {
 		_ = unix.Close(f.socket)
 		return
 	}
-	f.listener.Close()
+	l.Close()
 	f.serving.Wait()
 }
 

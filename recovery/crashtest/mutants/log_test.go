@@ -41,7 +41,7 @@ var inTheLog = []mutant{
 	{
 		name: "directory-not-synced-at-rotation", file: "store/rotate.go",
 		old: "if err := l.ops.syncDir(",
-		new: "if err := func(string) error { return nil }(",
+		new: "if err := func(*os.File) error { return nil }(",
 		pkg: "./store", tests: "TestEachStepOfARotationIsDurableBeforeTheNext",
 	},
 	{
@@ -170,8 +170,8 @@ var inTheTail = []mutant{
 	},
 	{
 		name: "new-directory-not-synced", file: "recovery/recovery.go",
-		old: "return store.SyncDir(parent)",
-		new: "return nil",
+		old: "\t\terr := store.SyncDir(path)\n",
+		new: "\t\terr := error(nil)\n",
 		pkg: "./recovery/crashtest", tests: "TestNewDirectoriesAreDurable", needs: "strace",
 	},
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
+	"path"
 	"slices"
 )
 
@@ -128,7 +129,7 @@ func (d *Disk) reborn(old *node, done map[*node]*node, c *cut) *node {
 	n.links = 1
 	done[old] = n
 	if !old.isDir() {
-		n.disk, n.live = c.keepData(&old.file), nil
+		n.disk = c.keepData(&old.file)
 		n.live = slices.Clone(n.disk)
 		n.reserved = (max(old.kept, int64(len(n.live))) + block - 1) / block * block
 		n.kept = n.reserved
@@ -138,17 +139,10 @@ func (d *Disk) reborn(old *node, done map[*node]*node, c *cut) *node {
 	}
 	for _, name := range slices.Sorted(maps.Keys(old.durable)) {
 		child := d.reborn(old.durable[name], done, c)
-		child.path = joined(old.path, name)
+		child.path = path.Join(old.path, name)
 		n.names[name], n.durable[name] = child, child
 	}
 	return n
-}
-
-func joined(dir, name string) string {
-	if dir == "" {
-		return name
-	}
-	return dir + "/" + name
 }
 
 // part lets a size lag behind what it was to be.

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"path"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -97,19 +98,10 @@ func (d *Disk) find(p string) *node {
 	n := d.root
 	for rest := path.Clean("/" + p)[1:]; rest != "" && n != nil; {
 		var name string
-		name, rest = cutName(rest)
+		name, rest, _ = strings.Cut(rest, "/")
 		n = n.names[name]
 	}
 	return n
-}
-
-func cutName(p string) (first, rest string) {
-	for i := range len(p) {
-		if p[i] == '/' {
-			return p[:i], p[i+1:]
-		}
-	}
-	return p, ""
 }
 
 // A node is a file or a directory. Its fields are guarded by the disk's mu.

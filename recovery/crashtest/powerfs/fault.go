@@ -93,15 +93,8 @@ func (d *Disk) Seen() int {
 	return len(d.hits)
 }
 
-// Count returns how many calls of a kind there were.
-func (d *Disk) Count(op Op) int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.counts[op]
-}
-
-// do lets one call of a process happen, or whatever a Fault makes of it.
-func (d *Disk) do(op Op, p string, off int64, effect, failed func() syscall.Errno) syscall.Errno {
+// do lets one call of a process happen, or whatever a Fault makes of it; failed is what it does when it fails.
+func (d *Disk) do(op Op, p string, off int64, effect func() syscall.Errno, failed func()) syscall.Errno {
 	d.mu.Lock()
 	d.pass()
 	d.counts[op]++
@@ -121,7 +114,7 @@ func (d *Disk) do(op Op, p string, off int64, effect, failed func() syscall.Errn
 	return errno
 }
 
-func (d *Disk) result(f Fault, effect, failed func() syscall.Errno) syscall.Errno {
+func (d *Disk) result(f Fault, effect func() syscall.Errno, failed func()) syscall.Errno {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.pass()

@@ -75,7 +75,7 @@ const attributesLast = time.Minute
 
 func (s *server) String() string { return "powerfs" }
 
-// node finds one by the kernel's name for it. In the dark there is only what was there before.
+// node finds one by the kernel's name for it.
 func (s *server) node(id uint64) (*node, fuse.Status) {
 	s.d.mu.Lock()
 	defer s.d.mu.Unlock()
@@ -125,11 +125,10 @@ func (s *server) changeAt(op Op, id uint64, name string, off int64, effect func(
 			return syscall.EIO
 		}
 		return effect(n)
-	}, func() syscall.Errno {
+	}, func() {
 		if op == Sync {
 			s.d.failSync(n)
 		}
-		return 0
 	}))
 }
 

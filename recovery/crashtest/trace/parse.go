@@ -2,6 +2,7 @@ package trace
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -103,7 +104,7 @@ var errUnknown = errors.New("the model does not know this call")
 func (p *parser) event(name string, args []string, result string) (e Event, err error) {
 	failed := strings.HasPrefix(result, "-1")
 	switch name {
-	case "write", "writev", "pwrite64", "pwritev", "pwritev2", "ftruncate", "fallocate", "fsync", "fdatasync", "sync_file_range", "copy_file_range", "mmap":
+	case "write", "writev", "pwrite64", "pwritev", "pwritev2", "ftruncate", "fallocate", "fsync", "fdatasync", "sync_file_range", "mmap":
 		file := args[0]
 		if name == "mmap" {
 			file = args[4]
@@ -114,9 +115,11 @@ func (p *parser) event(name string, args []string, result string) (e Event, err 
 			return e, nil
 		}
 		return p.onName(name, args, result)
+	case "io_uring_setup":
+		return e, errUnknown // what is done by it is not shown
 	default:
 		for _, a := range args {
-			if _, ours := p.inside(text(a)); ours && !failed {
+			if _, ours := p.inside(cmp.Or(text(a), pathOf(a))); ours && !failed {
 				return e, errUnknown
 			}
 		}

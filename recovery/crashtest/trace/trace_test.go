@@ -106,6 +106,9 @@ func TestWhatTheModelDoesNotKnowIsRefused(t *testing.T) {
 		`1  mmap(NULL, 4096, PROT_READ|PROT_WRITE, MAP_SHARED, 3<'/r/a'>, 0) = 0x7f0000000000`,
 		`1  renameat(AT_FDCWD<'/'>, "'/r/a'", AT_FDCWD<'/'>, "'/r/d/a'") = 0`,
 		`1  fallocate(3<'/r/a'>, FALLOC_FL_PUNCH_HOLE|FALLOC_FL_KEEP_SIZE, 0, 4096) = 0`,
+		`1  copy_file_range(4<'/elsewhere'>, NULL, 3<'/r/a'>, NULL, 5, 0) = 5`,
+		`1  sendfile(3<'/r/a'>, 4<'/elsewhere'>, NULL, 5) = 5`,
+		`1  io_uring_setup(8, {flags=0}) = 5`,
 	} {
 		if _, err := trace.Parse(strings.NewReader(lines(line)), "/r", "/marks"); err == nil {
 			t.Errorf("%s: it is taken", line)

@@ -147,7 +147,7 @@ func (l *Look) early(st *store.Store, sink string, number uint32) error {
 
 // stream takes what is handed out now.
 func (l *Look) stream(q *queue.Queues, sink string) error {
-	ds, err := Take(q, sink)
+	ds, err := handed(q, sink)
 	for i := range ds {
 		l.add(sink, ds[i].Item, ds[i].ID, attempted(ds[i].Attempts))
 	}
@@ -161,8 +161,8 @@ func attempted(n int) string {
 	return Retry(n)
 }
 
-// Take takes all deliveries that a sink is handed now.
-func Take(q *queue.Queues, sink string) ([]queue.Delivery, error) {
+// handed are all deliveries that a sink is handed now.
+func handed(q *queue.Queues, sink string) ([]queue.Delivery, error) {
 	f, err := q.Feed(sink)
 	if err != nil {
 		return nil, err
@@ -182,8 +182,7 @@ func Take(q *queue.Queues, sink string) ([]queue.Delivery, error) {
 	}
 }
 
-// counts compares the gauges with what was seen: an item that is not due and still in the stream waits too, and is not
-// seen before it is handed out.
+// counts compares the gauges with what was seen. What was handed out since still waits.
 func (l *Look) counts(before, after queue.SinkStatus) {
 	waiting, dead := int64(0), int64(0)
 	for _, state := range l.State[before.Name] {
