@@ -62,12 +62,10 @@ func (q *quarantine) sameFile(path, other string) (bool, error) {
 		return false, err
 	}
 	defer b.Close()
-	same, err := oneFile(a, b)
-	if !same && err == nil {
-		same, err = q.sameBytes(a, b)
-	}
-	if !same || err != nil {
-		return false, err
+	if !oneName(path, other) {
+		if same, err := q.sameBytes(a, b); !same || err != nil {
+			return false, err
+		}
 	}
 	return true, errors.Join(b.Sync(), store.SyncDir(filepath.Dir(other)))
 }
@@ -94,16 +92,6 @@ func (q *quarantine) sameBytes(a, b *os.File) (bool, error) {
 			return true, nil
 		}
 	}
-}
-
-// oneFile reports whether two names are of one file.
-func oneFile(a, b *os.File) (bool, error) {
-	x, err := a.Stat()
-	if err != nil {
-		return false, err
-	}
-	y, err := b.Stat()
-	return err == nil && os.SameFile(x, y), err
 }
 
 func ended(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }

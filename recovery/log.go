@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -21,18 +22,12 @@ type logHealer struct {
 	later *Report // guarded by mu; nil: it is still the start
 }
 
-// options are a store's, with damage of the log healed.
-func (h *logHealer) options(o store.Options) store.Options {
-	o.Quarantine, o.Healed = h.quarantine, h.healed
-	return o
-}
-
 // readPatience is how long a read may fail before it counts as damage, readAgain the time between tries.
 const readPatience, readAgain = time.Minute, time.Second
 
 // open opens the store, and takes the time that a disk may need to read.
 func (h *logHealer) open(dir *store.Dir, o store.Options) (st *store.Store, err error) {
-	o = h.options(o)
+	o.Quarantine, o.Healed = h.quarantine, h.healed
 	err = h.start.patiently(func() (err error) {
 		if dir == nil {
 			if dir, err = store.LockDir(h.start.dir); err != nil {
@@ -96,7 +91,7 @@ func (h *logHealer) started() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r := *h.start.report
-	r.Damaged = append([]string(nil), r.Damaged...)
+	r.Damaged = slices.Clone(r.Damaged)
 	h.later = &r
 }
 
@@ -105,6 +100,6 @@ func (h *logHealer) report() Report {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r := *h.later
-	r.Damaged = append([]string(nil), r.Damaged...)
+	r.Damaged = slices.Clone(r.Damaged)
 	return r
 }

@@ -69,6 +69,9 @@ func (q *quarantine) keepLocked(path string, changes bool, damaged []int64, size
 	if err := makeDir(to); err != nil {
 		return err
 	}
+	if err := namesLast(to); err != nil {
+		return err
+	}
 	if err := q.keepIn(to, path, changes, damaged, size); err != nil {
 		_ = os.Remove(to) // unless something is in it: not one more directory with each start that fails
 		return err

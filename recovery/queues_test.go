@@ -117,6 +117,23 @@ func TestRecordAgreesWithAStoreThatIsWhole(t *testing.T) {
 	}
 }
 
+// The control: of a store of which the record says something else the comparison tells.
+func TestWrongRecordIsTold(t *testing.T) {
+	l, _ := lived(t, 40)
+	q, other := l.queues[0], l.queues[1]
+	q.stream[l.st.Next()] = true // never put: it is lost
+	for _, at := range []*account{q, other} {
+		settled := slices.Min(slices.Collect(maps.Keys(at.stream)))
+		delete(at.stream, settled)
+		at.settled[settled] = true // and waits: it is repeated
+	}
+	_, seq := l.aBody()
+	l.bodies[seq] += "!"
+	if v := l.compare(l.st); v.lost != 1 || v.repeated != 2 || v.wrong == 0 {
+		t.Errorf("%+v", v)
+	}
+}
+
 // Guarantee G6, in part: whatever page of queues.db is damaged, the service starts, and delivers what is owed.
 func TestDamagedPageOfTheQueuesIsHealed(t *testing.T) {
 	l, content := lived(t, 40)

@@ -133,7 +133,7 @@ type NotDirError struct{ Path string }
 
 func (e *NotDirError) Error() string { return e.Path + " is not a directory" }
 
-// lock makes the directory, durably, and takes its lock. A path that is a symbolic link is followed once.
+// lock makes the directory and takes its lock. A path that is a symbolic link is followed once.
 func lock(path string) (*store.Dir, error) {
 	if err := makeDir(path); err != nil {
 		return nil, err
@@ -145,28 +145,19 @@ func lock(path string) (*store.Dir, error) {
 	return store.LockDir(real)
 }
 
-// makeDir makes a directory with its parents, each durable in the one above.
+// makeDir makes a directory with its parents. Their names are durable after namesLast.
 func makeDir(path string) error {
-	info, err := os.Stat(path)
-	switch {
-	case err == nil && info.IsDir():
-		return nil
-	case err == nil:
-		return &NotDirError{path}
-	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR): // ENOTDIR: one of the parents is a file
+	err := os.MkdirAll(path, 0o700)
+	if e, ok := errors.AsType[*fs.PathError](err); ok && errors.Is(err, syscall.ENOTDIR) {
+		return &NotDirError{e.Path}
+	}
+	if err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
-	parent := filepath.Dir(path)
-	if err := makeDir(parent); err != nil {
-		return err
-	}
-	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("data directory: %w", err)
-	}
-	return store.SyncDir(parent)
+	return nil
 }
 
-// namesLast makes the names of a directory and of those above it durable, before a store is made in it: one that is
+// namesLast makes the names of a directory and of those above it durable, before something in it counts: one that is
 // there may be of an earlier start, which died before it had synced it. What may not be read, or cannot be synced, is
 // not ours.
 func namesLast(path string) error {
