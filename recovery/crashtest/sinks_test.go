@@ -77,7 +77,10 @@ func illnesses(t *testing.T, some []illness, l *line) (calm, ill time.Duration) 
 	if receipts > p99Bound {
 		t.Errorf("a receipt takes %v", receipts)
 	}
-	for _, f := range fronts {
+	for i, f := range fronts {
+		if s := f.illness.status; lasting(s) && s != http.StatusGone { // an answer under way would be a death after the requeue
+			r.until(10*time.Second, f.illness.name+" has turned all down", func() error { return r.waits(r.receivers[i+1].name) })
+		}
 		f.check(t)
 	}
 	r.heals(fronts)
