@@ -215,6 +215,19 @@ func (q *newQueue) see(it *Item) {
 	}
 }
 
+// stillLost counts what of a lost range the stream still has to see.
+func (q *newQueue) stillLost(l *lostRange) (sum Tally) {
+	if !slices.Contains(l.to, q.number) {
+		return sum
+	}
+	for seq := max(l.first, q.cursor); seq < l.end; seq++ {
+		if !q.settled(seq) {
+			sum = sum.Add(Tally{1, l.bytesOf(seq)})
+		}
+	}
+	return sum
+}
+
 // balance makes the counts of broken queues fit what they owe: waiting = accepted − settled + requeued.
 func (r *Rebuild) balance(broken []*newQueue) error {
 	accepted, err := r.log.accepted()
@@ -223,10 +236,8 @@ func (r *Rebuild) balance(broken []*newQueue) error {
 	}
 	for _, q := range broken {
 		waiting := q.stream
-		for _, l := range r.found.damage.v.lost {
-			if slices.Contains(l.to, q.number) {
-				waiting = waiting.Add(l.tally(max(l.first, q.cursor), l.end))
-			}
+		for i := range r.found.damage.v.lost {
+			waiting = waiting.Add(q.stillLost(&r.found.damage.v.lost[i]))
 		}
 		q.counts.Dead = Tally{}
 		for _, row := range q.rows {
