@@ -142,7 +142,7 @@ func (r *rig) uninvited() string {
 		r.Fatal(response.Status)
 	}
 	r.drain()
-	if v := book.Check(r.book.Record(), bounds); v.Wrong != len(r.receivers) {
+	if v := book.Check(r.book.Record(), bounds); v.Wrong < len(r.receivers) {
 		r.Errorf("the judge is blind: %v", v)
 		return ""
 	}

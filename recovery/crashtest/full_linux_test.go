@@ -21,24 +21,36 @@ import (
 
 // Guarantee B5, in part: another tenant fills the disk.
 func TestDiskFull(t *testing.T) {
-	for _, minFree := range []string{"0", "8MiB"} {
-		t.Run("min_free "+minFree, func(t *testing.T) {
-			r := newRig(t, three()...)
-			r.tmpfs("64m")
-			r.data = fmt.Sprintf("mark_delay: %v, mark_every: %d, max_bytes: 64MiB, min_free: %s", markDelay, markEvery, minFree)
-			r.fullDisk(r.fill)
-		})
+	repeats(t)
+	sum := line{fault: "disk full of another tenant's files, tmpfs, then kill -9"}
+	for n := range share(5) * rounds() {
+		for _, minFree := range []string{"0", "8MiB"} {
+			t.Run(fmt.Sprintf("min_free %s %d", minFree, n), func(t *testing.T) {
+				r := newRig(t, three()...)
+				r.tmpfs("64m")
+				r.data = fmt.Sprintf("mark_delay: %v, mark_every: %d, max_bytes: 64MiB, min_free: %s", markDelay, markEvery, minFree)
+				r.fullDisk(&sum, r.fill)
+			})
+		}
 	}
+	table.line(t, sum)
 }
 
 // Guarantee B5, in part: the limit of a file's size, which is met inside a write and not when space is allocated.
 func TestFilesMayNotGrow(t *testing.T) {
-	r := newRig(t, three()...)
-	r.data += ", max_bytes: 64MiB"
-	r.fullDisk(func() func() {
-		r.limit(3 << 20)
-		return func() { r.limit(unix.RLIM_INFINITY) }
-	})
+	repeats(t)
+	sum := line{fault: "disk full: a limit of a file's size, then kill -9"}
+	for n := range share(5) * rounds() {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			r := newRig(t, three()...)
+			r.data += ", max_bytes: 64MiB"
+			r.fullDisk(&sum, func() func() {
+				r.limit(3 << 20)
+				return func() { r.limit(unix.RLIM_INFINITY) }
+			})
+		})
+	}
+	table.line(t, sum)
 }
 
 // limit bounds the size of the files that the service writes.
@@ -89,7 +101,7 @@ func (r *rig) tmpfs(size string) {
 }
 
 // fullDisk fills the disk under a service that has something to deliver, and gives it room again.
-func (r *rig) fullDisk(fill func() (free func())) {
+func (r *rig) fullDisk(sum *line, fill func() (free func())) {
 	r.Helper()
 	r.start()
 	r.setDown(true)
@@ -108,9 +120,12 @@ func (r *rig) fullDisk(fill func() (free func())) {
 	r.kill()
 	r.start()
 	r.drain()
-	if v := r.judge(); v.Repeats > len(r.receivers)*2 {
+	v := r.judge()
+	if v.Repeats > len(r.receivers)*2 {
 		r.Errorf("%d items were repeated: their marks were not made on the full disk", v.Repeats)
 	}
+	sum.add(v)
+	sum.cases, sum.control = sum.cases+1, r.uninvited()
 }
 
 // accepts waits until an item is accepted, as it has to be soon after there is room.

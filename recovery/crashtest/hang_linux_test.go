@@ -26,18 +26,20 @@ func TestHungSyncAcksNothingAndPasses(t *testing.T) {
 		timeout, hang = 5*time.Second, 30*time.Second
 	}
 	for n := range min(rounds(), 20) {
-		r := newPowered(t, 500+uint64(n), three()...)
-		r.server = fmt.Sprintf(", accept_timeout: %v", timeout)
-		r.start()
-		r.one("before", book.Durable)
-		r.hang(timeout, hang)
-		r.accepts()
-		r.hungMarks()
-		r.drain()
-		r.cutWhileHung(timeout)
-		v := r.settle(nil)
-		sum.cases, sum.deaths = sum.cases+3, sum.deaths+r.died
-		sum.add(v)
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			r := newPowered(t, 500+uint64(n), three()...)
+			r.server = fmt.Sprintf(", accept_timeout: %v", timeout)
+			r.start()
+			r.one("before", book.Durable)
+			r.hang(timeout, hang)
+			r.accepts()
+			r.hungMarks()
+			r.drain()
+			r.cutWhileHung(timeout)
+			v := r.settle(nil)
+			sum.cases, sum.deaths = sum.cases+3, sum.deaths+r.died
+			sum.add(v)
+		})
 	}
 	sum.control = lyingDisk(t, "a sync that answers at once and does nothing")
 	table.line(t, sum)

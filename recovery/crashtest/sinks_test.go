@@ -34,11 +34,13 @@ func TestIllDestinationsHarmNobodyElse(t *testing.T) {
 	all := slices.Concat(connections(), statuses())
 	rnd := rand.New(rand.NewPCG(*seed, 31))
 	l, calm, ill := line{fault: "sinks: refuse, reset, hang, 1 B/s, half-close, statuses, Retry-After, TLS, DNS"}, time.Duration(0), time.Duration(0)
-	for range rounds() {
+	for n := range rounds() {
 		rnd.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		for some := range slices.Chunk(all, (len(all)+2)/3) {
-			c, i := illnesses(t, some, &l)
-			calm, ill = max(calm, c), max(ill, i)
+			t.Run(fmt.Sprint(n), func(t *testing.T) {
+				c, i := illnesses(t, some, &l)
+				calm, ill = max(calm, c), max(ill, i)
+			})
 		}
 	}
 	table.line(t, l)
