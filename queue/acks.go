@@ -134,7 +134,7 @@ func (q *Queues) collectAck(c *collected, seq uint64) {
 		}
 		return
 	case err != nil:
-		q.o.Log.Error("an ack is not given: its item is lost", "seq", seq, "err", err)
+		q.o.Log.Error("an ack is not given: its item is lost, and with it the time in its id", "seq", seq, "err", err)
 	case last:
 		c.acks = append(c.acks, ack)
 		return
@@ -147,7 +147,7 @@ func (q *Queues) collectAck(c *collected, seq uint64) {
 // lastBit reports whether no queue owes an item any more, as the commit that is being made will show it; and its ack.
 func (q *Queues) lastBit(seq uint64) (ack store.Ack, last bool, err error) {
 	it, err := q.st.Item(0, seq)
-	if err != nil {
+	if known := errors.Is(err, store.ErrLost) && it.Time != 0; err != nil && !known {
 		return ack, false, err
 	}
 	for _, n := range it.Mask.To {

@@ -365,7 +365,7 @@ func (b *bench) requeue(f queue.DeadFilter) int {
 	b.Helper()
 	ctx, cancel := patience()
 	defer cancel()
-	n, err := b.q.Requeue(ctx, f)
+	n, _, err := b.q.Requeue(ctx, f)
 	b.ok(err)
 	return n
 }

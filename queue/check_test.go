@@ -76,8 +76,8 @@ func (u *queue) checkPlaces() error {
 			errs = append(errs, fmt.Errorf("%d deliveries of a key are under way", n))
 		}
 	}
-	if len(r.aged.rows) != len(r.all)-r.out {
-		errs = append(errs, fmt.Errorf("%d rows are ordered by age, %d are not out", len(r.aged.rows), len(r.all)-r.out))
+	if len(r.aged.rows) != len(r.all)-len(r.sent.rows) {
+		errs = append(errs, fmt.Errorf("%d rows are ordered by age, %d are not out", len(r.aged.rows), len(r.all)-len(r.sent.rows)))
 	}
 	if len(seen) != len(r.all) {
 		errs = append(errs, fmt.Errorf("%d rows, %d of them in a place", len(r.all), len(seen)))

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,11 +18,12 @@ import (
 // A DeadLetter is an item that a sink never took, with its history. It is kept until someone decides.
 type DeadLetter struct {
 	Sink                  string
-	ID                    uuid.UUID
-	Accepted, Died        time.Time
+	ID                    uuid.UUID // of a lost one of which it is not known when it was accepted, the time in it is 0
+	Accepted, Died        time.Time // Accepted is zero where it is not known
 	Attempts              int
 	FirstError, LastError string
 	Permanent             bool
+	Lost                  bool // its item is damaged or missing: the history is left, and nothing to send again
 	Item                  store.Item
 }
 
@@ -88,7 +90,8 @@ func parseAfter(after string) (sink string, seq uint64, err error) {
 	return sink, seq, nil
 }
 
-// DeadLetter returns one. Errors: ErrNoSink, ErrNotFound.
+// DeadLetter returns one. A lost one of which it is not known when it was accepted is found under any id of its seq, and has
+// that one. Errors: ErrNoSink, ErrNotFound.
 func (q *Queues) DeadLetter(sink string, id uuid.UUID) (DeadLetter, error) {
 	s, err := q.sinkNamed(sink)
 	if err != nil {
@@ -106,6 +109,9 @@ func (q *Queues) DeadLetter(sink string, id uuid.UUID) (DeadLetter, error) {
 		return DeadLetter{}, ErrNotFound
 	}
 	d, err := q.letter(s, w)
+	if d.Lost && d.Accepted.IsZero() {
+		d.ID = id
+	}
 	if err == nil && d.ID != id {
 		err = ErrNotFound
 	}
@@ -114,42 +120,82 @@ func (q *Queues) DeadLetter(sink string, id uuid.UUID) (DeadLetter, error) {
 
 func (q *Queues) letter(s *sink, w store.Row) (DeadLetter, error) {
 	it, err := q.st.Item(s.queue.number, w.Seq)
-	if err != nil && !errors.Is(err, store.ErrLost) { // of a lost one the history is left
+	lost := errors.Is(err, store.ErrLost)
+	if err != nil && !lost {
 		return DeadLetter{}, fmt.Errorf("dead letter %d of sink %s: %w", w.Seq, s.Name, err)
 	}
-	return DeadLetter{
-		Sink: s.Name, ID: makeID(it.Time, it.Seq, q.tag), Accepted: time.UnixMilli(it.Time), Died: time.UnixMilli(w.Last),
-		Attempts: int(w.Attempts), FirstError: w.FirstError, LastError: w.LastError, Permanent: w.Permanent, Item: it,
-	}, nil
+	d := DeadLetter{
+		Sink: s.Name, ID: makeID(it.Time, w.Seq, q.tag), Died: time.UnixMilli(w.Last), Attempts: int(w.Attempts),
+		FirstError: w.FirstError, LastError: w.LastError, Permanent: w.Permanent, Lost: lost, Item: it,
+	}
+	if it.Time != 0 {
+		d.Accepted = time.UnixMilli(it.Time)
+	}
+	return d, nil
 }
 
 // Requeue sends dead letters to their sink again, and to that sink alone: same ids, a new retry budget, and no ack to
-// anybody. It returns how many; those are durable when it does, also if an error ended it early.
-func (q *Queues) Requeue(ctx context.Context, f DeadFilter) (int, error) {
-	return q.eachDead(ctx, f, func(s *sink, dead []store.Row) error {
-		sum := tally(dead)
-		for i := range dead {
-			dead[i].State, dead[i].Attempts, dead[i].Next, dead[i].Permanent = store.RowReady, 0, 0, false
+// anybody. It returns how many; those are durable when it does, also if an error ended it early. The lost ones among those
+// that were chosen are counted too, and stay: to send there is nothing, and only Purge takes them away.
+func (q *Queues) Requeue(ctx context.Context, f DeadFilter) (n, lost int, err error) {
+	err = q.eachDead(ctx, f, func(s *sink, chosen []store.Row) error {
+		dead, err := q.withItems(s, chosen)
+		lost += len(chosen) - len(dead)
+		if err == nil && len(dead) > 0 && !f.DryRun {
+			err = s.queue.requeue(dead)
 		}
-		return s.queue.apply(store.QueueChange{Rows: dead}, store.Counts{Requeued: sum, Dead: store.Tally{}.Sub(sum)}, dead[0].Seq)
+		if err == nil {
+			n += len(dead)
+		}
+		return err
 	})
+	return n, lost, err
 }
 
-// Purge deletes dead letters. That it was so stays known until their segment goes. It returns as Requeue does.
-func (q *Queues) Purge(ctx context.Context, f DeadFilter) (int, error) {
-	return q.eachDead(ctx, f, func(s *sink, dead []store.Row) error { return q.purge(s, dead, byOperator) })
+// withItems leaves out the rows whose items are known to be lost.
+func (q *Queues) withItems(s *sink, rows []store.Row) (there []store.Row, err error) {
+	there = slices.DeleteFunc(slices.Clone(rows), func(w store.Row) bool {
+		lost, lerr := q.st.Lost(s.queue.number, w.Seq)
+		err = cmp.Or(err, lerr)
+		return lost
+	})
+	return there, err
 }
 
-// eachDead does something with the dead letters that a filter chooses, in transactions of bounded size, between mark
+// requeue makes dead letters ready. Only the marker calls it.
+func (u *queue) requeue(dead []store.Row) error {
+	sum := tally(dead)
+	for i := range dead {
+		dead[i].State, dead[i].Attempts, dead[i].Next, dead[i].Permanent = store.RowReady, 0, 0, false
+	}
+	return u.apply(store.QueueChange{Rows: dead}, store.Counts{Requeued: sum, Dead: store.Tally{}.Sub(sum)}, dead[0].Seq)
+}
+
+// Purge deletes dead letters, lost ones too, and returns how many; those are durable when it does, also if an error ended
+// it early. That it was so stays known until their segment goes.
+func (q *Queues) Purge(ctx context.Context, f DeadFilter) (n int, err error) {
+	err = q.eachDead(ctx, f, func(s *sink, dead []store.Row) error {
+		if !f.DryRun {
+			if err := q.purge(s, dead, byOperator); err != nil {
+				return err
+			}
+		}
+		n += len(dead)
+		return nil
+	})
+	return n, err
+}
+
+// eachDead visits the dead letters that a filter chooses, as many at a time as one transaction may change, between mark
 // commits.
-func (q *Queues) eachDead(ctx context.Context, f DeadFilter, do func(*sink, []store.Row) error) (n int, err error) {
+func (q *Queues) eachDead(ctx context.Context, f DeadFilter, visit func(*sink, []store.Row) error) error {
 	if f.Sink != "" {
 		if _, err := q.sinkNamed(f.Sink); err != nil {
-			return 0, err
+			return err
 		}
 	}
 	if !f.All && f.Sink == "" && len(f.IDs) == 0 && f.ErrorContains == "" && f.DiedBefore.IsZero() {
-		return 0, nil
+		return nil
 	}
 	for _, s := range q.sorted() {
 		if f.Sink != "" && s.Name != f.Sink {
@@ -161,20 +207,14 @@ func (q *Queues) eachDead(ctx context.Context, f DeadFilter, do func(*sink, []st
 				if dead, from, more, err = q.choose(s, f, from); err != nil || len(dead) == 0 {
 					return err
 				}
-				if !f.DryRun {
-					err = do(s, dead)
-				}
-				if err == nil {
-					n += len(dead)
-				}
-				return err
+				return visit(s, dead)
 			})
 			if err != nil {
-				return n, err
+				return err
 			}
 		}
 	}
-	return n, nil
+	return nil
 }
 
 // choose reads the next dead letters of a sink, from a seq on, and keeps those that the filter fits.
@@ -254,7 +294,9 @@ func (q *Queues) setState(ctx context.Context, name string, to store.SinkState) 
 		if recs[i].State != to {
 			rec := recs[i]
 			rec.State = to
-			if err := q.st.Commit(store.Change{QueueTime: q.clock.now(), Sinks: []store.Sink{rec}, Noted: q.noted()}); err != nil {
+			change := store.Change{Sinks: []store.Sink{rec}, Noted: q.noted()}
+			change.QueueTime, change.WallTime = q.clock.stamp()
+			if err := q.st.Commit(change); err != nil {
 				return err
 			}
 		}

@@ -76,7 +76,7 @@ func TestKilledProcessForgetsNoDeadLetter(t *testing.T) {
 	})
 	wg.Go(func() {
 		for ctx.Err() == nil {
-			if _, err := q.Requeue(ctx, queue.DeadFilter{Sink: "a"}); err != nil && ctx.Err() == nil {
+			if _, _, err := q.Requeue(ctx, queue.DeadFilter{Sink: "a"}); err != nil && ctx.Err() == nil {
 				t.Error(err)
 			}
 		}
@@ -232,7 +232,7 @@ func TestKilledProcessForgetsNoRequeue(t *testing.T) {
 	q := b.q
 	wg.Go(func() {
 		for _, d := range b.deadOf("a") {
-			if _, err := q.Requeue(context.Background(), queue.DeadFilter{IDs: []uuid.UUID{d.ID}}); err != nil {
+			if _, _, err := q.Requeue(context.Background(), queue.DeadFilter{IDs: []uuid.UUID{d.ID}}); err != nil {
 				t.Error(err)
 			}
 		}
@@ -314,7 +314,7 @@ func TestDeadFilterChoosesWhatFitsAllOfIt(t *testing.T) {
 		equal(t, "dead", len(b.deadOf("")), 12)
 		_, err := b.q.Purge(t.Context(), queue.DeadFilter{Sink: "nobody"})
 		wantIs(t, err, queue.ErrNoSink)
-		_, err = b.q.Requeue(t.Context(), queue.DeadFilter{IDs: []uuid.UUID{uuid.New()}})
+		_, _, err = b.q.Requeue(t.Context(), queue.DeadFilter{IDs: []uuid.UUID{uuid.New()}})
 		wantIs(t, err, queue.ErrNotFound)
 		b.stop()
 	})

@@ -32,4 +32,12 @@
 //
 // 2026-11-25: a delivery with a failed attempt becomes a row, with strict order too. The cursor may then pass it, its
 // budget survives a crash, and the feed, not the lane, holds what is behind it.
+//
+// 2026-11-25: damage that is met while a queue's log is read is dealt with under the lock of that queue: who waits for the
+// lock waits for one look through the segment and two commits, once for each damaged segment. The places that read under it
+// (the feed, the marker, an eviction, a status) are in the middle of a step, and not all of them could come back to it.
+//
+// 2026-11-25: the wall clock's time is stored with queue time. A step of it in an idle store, which is worth a commit, is
+// seen within an hour; a kill before that counts it as time off. The age of an idempotency key is that of its item's id, so
+// that a step forward within a life makes the keys before it that much older at the next start.
 package queue

@@ -2,10 +2,13 @@ package queue_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -155,20 +158,91 @@ func TestRowsOfLostItemsAreSettledOrShown(t *testing.T) {
 	b.none("a")
 	equal(t, "state of what was retried", b.state(retried, "a").State, "lost")
 	equal(t, "lost, as it is told", b.lost(), 2)
-	list, _, err := b.q.Dead("a", "", 10)
-	b.ok(err)
-	equal(t, "dead letters", len(list), 1)
-	equal(t, "its state", b.state(dead, "a").State, "dead")
+	lostLetter(b.bench, dead, false)
+	b.restart()
+	lostLetter(b.bench, dead, false)
 	ctx, cancel := patience()
 	defer cancel()
-	n, err := b.q.Requeue(ctx, queue.DeadFilter{Sink: "a", All: true})
+	n, err := b.q.Purge(ctx, queue.DeadFilter{Sink: "a", IDs: []uuid.UUID{dead}})
 	b.ok(err)
-	equal(t, "requeued", n, 1)
-	b.none("a")
-	equal(t, "its state then", b.state(dead, "a").State, "lost")
+	equal(t, "purged", n, 1)
+	equal(t, "its state then", b.state(dead, "a").State, "purged")
+	equal(t, "dead letters left", len(b.deadOf("a")), 0)
 	b.restart()
 	b.none("a")
 	equal(t, "waiting", b.q.Sinks()[0].Waiting, int64(held))
+	equal(t, "dead", b.q.Sinks()[0].Dead, int64(0))
+}
+
+// lostLetter checks that sink a has one dead letter, whose item is lost, and that no requeue takes it away. timed: it is
+// known when it was accepted.
+func lostLetter(b *bench, id uuid.UUID, timed bool) {
+	b.Helper()
+	list := b.deadOf("a")
+	equal(b, "dead letters", len(list), 1)
+	equal(b, "the id in the list is the producer's", list[0].ID == id, timed)
+	one, err := b.q.DeadLetter("a", id)
+	b.ok(err)
+	equal(b, "the id that it is found under", one.ID, id)
+	if _, err := b.q.DeadLetter("a", list[0].ID); err != nil {
+		b.Errorf("the id in the list finds nothing: %v", err)
+	}
+	for _, d := range []queue.DeadLetter{list[0], one} {
+		equal(b, "it is lost", d.Lost, true)
+		equal(b, "it says when it was accepted", !d.Accepted.IsZero(), timed)
+		equal(b, "attempts", d.Attempts, 1)
+		equal(b, "last error", d.LastError, "never")
+	}
+	equal(b, "its state", b.state(id, "a").State, "dead")
+	ctx, cancel := patience()
+	defer cancel()
+	for _, f := range []queue.DeadFilter{{Sink: "a", IDs: []uuid.UUID{id}}, {Sink: "a", IDs: []uuid.UUID{list[0].ID}}, {All: true, DryRun: true}, {All: true}} {
+		n, lost, err := b.q.Requeue(ctx, f)
+		b.ok(err)
+		equal(b, "requeued", n, 0)
+		equal(b, "told to be lost", lost, 1)
+	}
+	b.none("a")
+	equal(b, "dead letters then", len(b.deadOf("a")), 1)
+	equal(b, "dead", b.q.Sinks()[0].Dead, int64(1))
+}
+
+// Guarantees D3, G6, in part: of a lost dead letter whose neighbours tell when it was accepted the id is known too; others
+// that were chosen with it are requeued.
+func TestALostDeadLetterWithNeighboursKeepsItsID(t *testing.T) {
+	b := newHealingBench(t, queue.Options{Sinks: []queue.SinkOptions{{Name: "a", Order: queue.None}}, Handover: 1})
+	ids := b.fill(400, 1000)
+	for i, d := range b.take("a", 400) {
+		switch {
+		case i == 7 || i == 9:
+			b.settle("a", buried("never"), d)
+		case 50 <= i && i < 90:
+			b.settle("a", queue.Outcome{Kind: queue.Hold, After: time.Hour, Err: "down"}, d)
+		default:
+			b.settle("a", done, d)
+		}
+	}
+	b.stop()
+	b.harm(fmt.Sprintf("%-*d", 1000, 7), func(c []byte) { c[500] ^= 1 })
+	b.start()
+	equal(t, "dead letters", len(b.deadOf("a")), 2) // and the damage is found
+	ctx, cancel := patience()
+	defer cancel()
+	n, lost, err := b.q.Requeue(ctx, queue.DeadFilter{All: true})
+	b.ok(err)
+	equal(t, "requeued", n, 1)
+	equal(t, "told to be lost", lost, 1)
+	equal(t, "sent again", b.take("a", 1)[0].ID, ids[9])
+	b.stop()
+	b.start()
+	b.settle("a", done, b.take("a", 1)...)
+	lostLetter(b.bench, ids[7], true)
+	wrong := ids[7]
+	wrong[5] ^= 1
+	_, err = b.q.DeadLetter("a", wrong)
+	equal(t, "an id of another time", err, error(queue.ErrNotFound))
+	_, err = b.q.State(wrong)
+	equal(t, "its state", err, error(queue.ErrNotFound))
 }
 
 // A segment that is gone was everybody's who was not past it.
@@ -191,4 +265,127 @@ func TestAMissingSegmentIsSettledAsLost(t *testing.T) {
 		equal(t, "bytes of it", s.WaitingBytes, int64(0))
 	}
 	equal(t, "lost, as it is told", b.lost(), n)
+}
+
+// Guarantees E5, G6, in part: an item that is lost is lost for those who never got it, and done for the others, as long as
+// anything is known of it, however long its segment is gone; and then it is no longer kept.
+func TestALostItemStaysLostWhenItsSegmentIsGone(t *testing.T) {
+	for _, pinned := range []bool{true, false} { // by a dead letter, whose item is lost too
+		t.Run(fmt.Sprint("pinned ", pinned), func(t *testing.T) {
+			b := newHealingBench(t, queue.Options{Sinks: []queue.SinkOptions{{Name: "a", Order: queue.None}, {Name: "b"}}, Handover: 1})
+			ids := b.fill(400, 1000)
+			for i, d := range b.take("a", 400) {
+				if pinned && i == 7 {
+					b.settle("a", buried("never"), d)
+				} else {
+					b.settle("a", done, d)
+				}
+			}
+			b.stop()
+			for _, i := range []int{7, 12} {
+				b.harm(fmt.Sprintf("%-*d", 1000, i), func(c []byte) { c[500] ^= 1 })
+			}
+			b.start()
+			equal(t, "delivered to b", len(b.drain("b")), 398)
+			check := func(when string) {
+				t.Helper()
+				for _, i := range []int{7, 12} {
+					s, err := b.q.State(ids[i])
+					if errors.Is(err, queue.ErrReleased) && !pinned {
+						continue
+					}
+					b.ok(err)
+					byName := map[string]string{}
+					for _, p := range s.Sinks {
+						byName[p.Sink] = p.State
+					}
+					want := "done"
+					if pinned && i == 7 {
+						want = "dead"
+					}
+					equal(t, fmt.Sprint(when, ": state of item ", i, " with b"), byName["b"], "lost")
+					if got := byName["a"]; got != want && got != "released" {
+						t.Errorf("%s: state of item %d with a: %s", when, i, got)
+					}
+				}
+			}
+			check("at once")
+			first := globLogs(b.bench)[0]
+			for range 3 {
+				b.put("more")
+				b.drain("a")
+				b.drain("b")
+				b.flush()
+				check("later")
+			}
+			if _, err := os.Stat(first); err == nil {
+				t.Fatal("the segment is still there")
+			}
+			check("its segment is gone")
+			b.restart()
+			b.put("more")
+			b.drain("a")
+			b.drain("b")
+			b.flush()
+			check("after a restart")
+			if pinned {
+				b.rebuild()
+				check("after queues.db was made anew")
+				lostLetter(b.bench, ids[7], false)
+			}
+		})
+	}
+}
+
+// rebuild has queues.db made anew, of which both meta pages are damaged.
+func (h *healingBench) rebuild() store.Rebuilt {
+	h.Helper()
+	h.stop()
+	path := filepath.Join(h.dir, "queues.db")
+	data, err := os.ReadFile(path)
+	h.ok(err)
+	clear(data[:2*os.Getpagesize()])
+	h.ok(os.WriteFile(path, data, 0o600))
+	plan, err := store.PlanRebuild(h.dir, [16]byte{1}, false)
+	h.ok(err)
+	h.ok(plan.Write())
+	h.ok(plan.Close())
+	h.start()
+	return plan.Rebuilt()
+}
+
+// Guarantees E4, G6, in part: an item that is lost is acked too, as nobody is owed it any more, where its neighbours tell the
+// time that is in its id.
+func TestALostItemIsAcked(t *testing.T) {
+	var mu sync.Mutex
+	acked := map[uuid.UUID]int{}
+	hook := func(ids []uuid.UUID) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, id := range ids {
+			acked[id]++
+		}
+	}
+	b := newHealingBench(t, queue.Options{Sinks: named("a"), Handover: 1, OnAck: hook})
+	ids := b.fill(400, 1000)
+	b.stop()
+	b.harm(fmt.Sprintf("%-*d", 1000, 33), func(c []byte) { c[500] ^= 1 })
+	b.start()
+	equal(t, "delivered", len(b.drain("a")), 399)
+	equal(t, "state", b.state(ids[33], "a").State, "lost")
+	b.flush()
+	b.stop() // the hook is called for all that is due, or after the next start
+	b.start()
+	for deadline := time.Now().Add(20 * time.Second); ; b.flush() {
+		mu.Lock()
+		missing := slices.DeleteFunc(slices.Clone(ids), func(id uuid.UUID) bool { return acked[id] > 0 })
+		n := len(acked)
+		mu.Unlock()
+		if len(missing) == 0 && n == len(ids) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d ids are acked, and not %v", n, missing)
+		}
+	}
 }

@@ -104,7 +104,8 @@ func (q *Queues) exclusively(ctx context.Context, do func() error) error {
 func (q *Queues) mark() error {
 	acks := q.join.ready()
 	q.unmarked.Store(0)
-	change := store.Change{QueueTime: q.clock.now()}
+	var change store.Change
+	change.QueueTime, change.WallTime = q.clock.stamp()
 	var settled []uint64
 	var queues []*queue
 	for _, s := range q.sinks {
@@ -113,7 +114,7 @@ func (q *Queues) mark() error {
 		}
 	}
 	owed := q.collectAcks(settled)
-	if len(change.Queues)+len(acks)+len(owed.acks)+len(owed.acked)+len(q.kept.freed) > 0 {
+	if len(change.Queues)+len(acks)+len(owed.acks)+len(owed.acked)+len(q.kept.freed) > 0 || q.stepped(&change) {
 		if err := q.write(change, queues, owed); err != nil {
 			q.join.unready(acks)
 			return err
@@ -122,6 +123,16 @@ func (q *Queues) mark() error {
 	q.join.fire(acks, q.metrics)
 	return q.tidy()
 }
+
+// stepped reports whether the wall clock was set since the newest commit: that is worth a commit of its own, as the next
+// start would take it for time off. A clock that is slewed is not. An idle store is looked at as often as keepEvery says.
+func (q *Queues) stepped(now *store.Change) bool {
+	queue, wall := q.st.Times()
+	by := time.Duration((now.WallTime-wall)-(now.QueueTime-queue)) * time.Millisecond
+	return queue != 0 && by.Abs() > stepWorth
+}
+
+const stepWorth = time.Minute
 
 // collect returns what a mark commit must write of a queue, and whether anything must. A queue that nobody reads passes
 // what is not its own, too; where the log cannot be read its cursor stays, and its feed tells of it.
@@ -166,7 +177,7 @@ func (u *queue) collect(settled *[]uint64) (c store.QueueChange, dirty bool) {
 // commitWith commits a change together with the books of some queues as they stand, so that it agrees with them; add puts
 // more into each. Only the marker calls it.
 func (q *Queues) commitWith(change store.Change, queues []*queue, add func(*store.QueueChange)) error {
-	change.QueueTime = q.clock.now()
+	change.QueueTime, change.WallTime = q.clock.stamp()
 	var settled []uint64
 	for _, u := range queues {
 		u.mu.Lock()

@@ -232,7 +232,7 @@ func TestKilledProcessForgetsNoAck(t *testing.T) {
 	var operator sync.WaitGroup
 	operator.Go(func() {
 		for ctx.Err() == nil {
-			if _, err := q.Requeue(ctx, queue.DeadFilter{All: true}); err != nil && ctx.Err() == nil {
+			if _, _, err := q.Requeue(ctx, queue.DeadFilter{All: true}); err != nil && ctx.Err() == nil {
 				t.Error(err)
 			}
 		}

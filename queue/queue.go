@@ -100,7 +100,7 @@ func (u *queue) waiting() store.Tally {
 }
 
 // inFlight is how many deliveries the lane has.
-func (u *queue) inFlight() int { return u.out.open - len(u.out.back) + u.rows.out }
+func (u *queue) inFlight() int { return u.out.open - len(u.out.back) + len(u.rows.sent.rows) }
 
 // cursor is the seq below which nothing of the stream is owed.
 func (u *queue) cursor() uint64 {

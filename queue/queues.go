@@ -34,6 +34,8 @@ type Options struct {
 	OnAck           func(ids []uuid.UUID) // called at least once for each item that nobody is owed any more; nil: not at all. Run waits for it to return
 	Registry        prometheus.Registerer // where metrics go; nil: nowhere
 	Log             *slog.Logger          // nil: discarded
+
+	look func() time.Time // at the wall clock, for queue time; nil: time.Now
 }
 
 // Retain bounds what is kept of segments that nobody is owed any more. The zero value keeps nothing; of two bounds the
@@ -110,6 +112,9 @@ func (o Options) withDefaults(st *store.Store) (Options, error) {
 	o.DedupeWindow = cmp.Or(o.DedupeWindow, 24*time.Hour)
 	o.DedupeKeys = cmp.Or(o.DedupeKeys, 100_000)
 	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
+	if o.look == nil {
+		o.look = time.Now
+	}
 	o.Sinks = slices.Clone(o.Sinks)
 	seen := map[string]bool{}
 	for i := range o.Sinks {
@@ -178,7 +183,8 @@ func Open(st *store.Store, o Options) (*Queues, error) {
 	if asked.MaxItemBytes > o.MaxItemBytes || asked.MaxRequestBytes > o.MaxRequestBytes {
 		o.Log.Warn("limits are lowered to what a segment takes", "max_item_bytes", o.MaxItemBytes, "max_request_bytes", o.MaxRequestBytes)
 	}
-	kick, clock := make(chan struct{}, 1), newClock(st.QueueTime(), time.Now())
+	stored, wall := st.Times()
+	kick, clock := make(chan struct{}, 1), newClock(stored, wall, o.look)
 	q := &Queues{
 		st:       st,
 		o:        o,
@@ -207,7 +213,7 @@ func Open(st *store.Store, o Options) (*Queues, error) {
 	if err := q.loadAcks(); err != nil {
 		return nil, fmt.Errorf("load acks: %w", err)
 	}
-	q.dedupe.load(st.Keys(), st.IDTime(), time.Now())
+	q.dedupe.load(st.Keys(), st.IDTime(), o.look())
 	q.metrics = newMetrics(q)
 	if o.Registry != nil {
 		if err := o.Registry.Register(q.metrics); err != nil {
@@ -246,7 +252,8 @@ func (q *Queues) openSinks() error {
 		records = append(records, rec)
 	}
 	if len(change.Sinks) > 0 {
-		change.QueueTime, change.Noted = q.clock.now(), q.noted()
+		change.Noted = q.noted()
+		change.QueueTime, change.WallTime = q.clock.stamp()
 		if err := q.st.Commit(change); err != nil {
 			return err
 		}

@@ -21,7 +21,7 @@ type rows struct {
 	coming rowHeap             // by seq
 	lines  map[uint64]*rowHeap // by hash of the key, with order key; there is one while a delivery of the key is under way
 	aged   rowHeap             // by seq: all that are not out, whatever their place, for who makes room
-	out    int
+	sent   rowHeap             // by seq: those that are out
 
 	ready bool   // there may be ready rows on disk, at or above from, that are not in memory
 	from  uint64 // where they begin
@@ -36,13 +36,13 @@ type row struct {
 	stored bool // on disk in some form
 
 	place *rowHeap // nil: out, or not in memory any more
-	at    [2]int   // index in place, and in aged
+	at    [2]int   // index in place, and in aged or sent
 }
 
 // makeRows returns rows without any.
 func makeRows() rows {
 	return rows{all: map[uint64]*row{}, later: rowHeap{less: sooner}, early: rowHeap{less: sooner}, soon: rowHeap{less: older},
-		coming: rowHeap{less: older}, lines: map[uint64]*rowHeap{}, aged: rowHeap{less: older, slot: 1}}
+		coming: rowHeap{less: older}, lines: map[uint64]*rowHeap{}, aged: rowHeap{less: older, slot: 1}, sent: rowHeap{less: older, slot: 1}}
 }
 
 // farthest bounds how far ahead a next attempt may be when it is loaded: a clock that was wrong when it was stored
@@ -81,10 +81,7 @@ func (r *rows) load(q *Queues, number uint32, pos uint64, byKey bool) error {
 // put adds a row, or puts back one that was out, where its state says. One that was behind its key is not any more.
 func (r *rows) put(w *row) {
 	r.all[w.Seq] = w
-	if w.out {
-		w.out = false
-		r.out--
-	}
+	r.back(w)
 	switch w.State {
 	case store.RowRetry:
 		r.place(w, &r.later)
@@ -92,6 +89,14 @@ func (r *rows) put(w *row) {
 		r.place(w, &r.early)
 	default:
 		r.place(w, &r.soon)
+	}
+}
+
+// back ends that a row is out, if it is.
+func (r *rows) back(w *row) {
+	if w.out {
+		w.out = false
+		heap.Remove(&r.sent, w.at[1])
 	}
 }
 
@@ -167,8 +172,7 @@ func (r *rows) passed(key uint64) {
 // remove takes a row that is out away for good.
 func (r *rows) remove(w *row) {
 	delete(r.all, w.Seq)
-	w.out = false
-	r.out--
+	r.back(w)
 }
 
 // retry moves the rows whose next attempt has come to those that are handed out by seq.
@@ -250,7 +254,7 @@ func (r *rows) hand() *row {
 	r.leave(w)
 	w.out = true
 	w.turn++
-	r.out++
+	heap.Push(&r.sent, w)
 	return w
 }
 

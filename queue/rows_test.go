@@ -55,8 +55,8 @@ func TestRowsComeByTimeAndThenBySeq(t *testing.T) {
 			t.Errorf("after %d the next is due in %v, want %v", c.now, due, want)
 		}
 	}
-	if r.out != 6 || len(r.all) != 6 {
-		t.Errorf("%d out of %d", r.out, len(r.all))
+	if len(r.sent.rows) != 6 || len(r.all) != 6 {
+		t.Errorf("%d out of %d", len(r.sent.rows), len(r.all))
 	}
 }
 
@@ -83,13 +83,13 @@ func TestRowThatIsPutBackOrRemovedIsNotOut(t *testing.T) {
 	r := newRows(retryAt(1, 0), retryAt(2, 0))
 	r.retry(0)
 	a, b := r.hand(), r.hand()
-	if r.out != 2 || !a.out || a.turn != 1 {
-		t.Fatalf("%d out, %+v", r.out, a)
+	if len(r.sent.rows) != 2 || !a.out || a.turn != 1 {
+		t.Fatalf("%d out, %+v", len(r.sent.rows), a)
 	}
 	r.put(a)
 	r.remove(b)
-	if r.out != 0 || a.out || b.out || len(r.all) != 1 {
-		t.Errorf("%d out, %+v, %+v", r.out, a, b)
+	if len(r.sent.rows) != 0 || a.out || b.out || len(r.all) != 1 {
+		t.Errorf("%d out, %+v, %+v", len(r.sent.rows), a, b)
 	}
 	r.retry(0)
 	if r.hand(); a.turn != 2 {

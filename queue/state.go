@@ -70,7 +70,8 @@ func (q *Queues) Item(id uuid.UUID) (store.Item, error) {
 		return store.Item{}, err
 	}
 	it, err := q.st.Item(0, seq)
-	if ms, _, _, _ := parseID(id); err == nil && it.Time != ms {
+	ms, _, _, _ := parseID(id)
+	if known := err == nil || errors.Is(err, store.ErrLost) && it.Time != 0; known && it.Time != ms {
 		err = ErrNotFound
 	}
 	return it, err
@@ -255,9 +256,9 @@ func (u *queue) oldest() time.Time {
 	if err := u.fetch(); err != nil {
 		return time.Time{}
 	}
-	for s := range u.rows.all {
-		if !found || s < seq {
-			seq, found = s, true
+	for _, h := range []*rowHeap{&u.rows.aged, &u.rows.sent} {
+		if len(h.rows) > 0 && (!found || h.rows[0].Seq < seq) {
+			seq, found = h.rows[0].Seq, true
 		}
 	}
 	if found && seq != u.oldestSeq {

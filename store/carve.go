@@ -59,6 +59,7 @@ type carved struct {
 	holes   []hole            // of all versions
 	holed   rank              // of the best one
 	damage  ranked[damageRecord]
+	wall    wallPair // the latest
 	sinks   map[string]ranked[Sink]
 	acks    map[uint64]ranked[int64] // times
 	bodies  map[bodyPlace]ranked[bodyRef]

@@ -45,6 +45,7 @@ func (c *carver) outer(e entry, payload []byte) {
 	case key == string(keyState) && o.takeState(e.rank, payload):
 	case key == string(keyHoles) && o.takeHoles(e.rank, payload):
 	case key == string(keyDamage) && o.takeDamage(e.rank, payload):
+	case key == string(keyWall) && o.takeWall(payload):
 	case isSeq && len(key) == 8 && o.takeAck(e, payload):
 	case isSeq && (len(key) == 8 || len(key) == 12):
 		o.takeBody(e, payload)
@@ -80,6 +81,15 @@ func (o *carved) takeDamage(rk rank, payload []byte) bool {
 	d, err := decodeDamage(payload)
 	if err == nil && o.damage.better(rk) {
 		o.damage = ranked[damageRecord]{rk, d}
+	}
+	return err == nil
+}
+
+// takeWall takes the pair of the latest queue time.
+func (o *carved) takeWall(payload []byte) bool {
+	p, err := decodeWall(payload)
+	if err == nil && p.queue > o.wall.queue {
+		o.wall = p
 	}
 	return err == nil
 }

@@ -63,7 +63,7 @@ func TestCompactGivesFreePagesBackAndChangesNothing(t *testing.T) {
 	s, err := q.loadQueue(1)
 	equal(t, "error", err, nil)
 	equal(t, "cursor", s.Cursor, uint64(7777))
-	equal(t, "queue time", q.queueTime(), int64(99))
+	equal(t, "queue time", q.meta.QueueTime, int64(99))
 }
 
 // Guarantee G1, in part: a crash anywhere in a compaction leaves a whole file.

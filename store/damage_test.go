@@ -65,7 +65,7 @@ func fullStore(t testing.TB) string {
 
 // dump reads everything there is.
 func dump(q *queues) (map[string]any, error) {
-	all := map[string]any{"sinks": q.allSinks(), "time": q.queueTime(), "uuid": q.uuid, "owed": q.owedBetween(0, math.MaxUint64), "log": fmt.Sprint(q.logState())}
+	all := map[string]any{"sinks": q.allSinks(), "time": q.meta.QueueTime, "uuid": q.uuid, "owed": q.owedBetween(0, math.MaxUint64), "log": fmt.Sprint(q.logState())}
 	for _, sink := range q.allSinks() {
 		for _, sq := range sink.Queues {
 			state, err := q.loadQueue(sq.Number)

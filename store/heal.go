@@ -340,7 +340,8 @@ func totals(g, next *segment) []queueTally {
 }
 
 // rebase works out what was accepted where no header tells, or only of what is lost by now: it is what was settled, and what
-// waits. For that it reads all that waits.
+// waits. For that it reads all that waits. RewriteTail counts the last group commit when it appends that again: what is
+// settled of it already is left out here.
 func (s *Store) rebase() error {
 	accepted := make(map[uint32]Tally)
 	for _, d := range s.queues.debts() {
@@ -352,7 +353,7 @@ func (s *Store) rebase() error {
 		if err != nil {
 			return err
 		}
-		accepted[d.number] = state.Counts.Settled.Sub(state.Counts.Requeued).Add(waits)
+		accepted[d.number] = state.Counts.Settled.Sub(state.Counts.Requeued).Add(waits).Sub(s.log.torn.passed(&d))
 	}
 	s.log.mu.Lock()
 	defer s.log.mu.Unlock()

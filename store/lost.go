@@ -127,6 +127,7 @@ func (t *transaction) forgetDamage(v logView) {
 	gone := func(serial uint64) bool { return serial < v.serial }
 	if slices.ContainsFunc(t.damage.lost, old) || slices.ContainsFunc(t.damage.serials, gone) {
 		t.damage = damageRecord{slices.DeleteFunc(slices.Clone(t.damage.serials), gone), slices.DeleteFunc(slices.Clone(t.damage.lost), old)}
+		t.q.pruned = 0 // what is gone as lost may be forgotten now
 	}
 }
 
@@ -263,4 +264,56 @@ func spread(gaps []hole, per []queueTally) (lost []lostRange) {
 		}
 	}
 	return lost
+}
+
+// Lost reports whether the item of a queue's row is known to be lost: what the log had of it is damaged or missing, and
+// nothing outside the log has it. It reads no segment.
+func (s *Store) Lost(queue uint32, seq uint64) (bool, error) {
+	if _, lost := s.log.lostItem(seq); !lost {
+		return false, nil
+	}
+	_, found, err := s.queues.body(queue, seq)
+	return err == nil && !found, err
+}
+
+// lostTime is the time of an item that is lost, where what is left of its segment tells it: the header of a block has the
+// time of its first item, and as times never go back, what stands between two items of one time is of that time. 0: it is
+// not known.
+func (l *segmentLog) lostTime(seq uint64) int64 {
+	g := l.locate(seq)
+	if g == nil || seq < g.first {
+		return 0
+	}
+	v := l.view(g)
+	i := sort.Search(len(v.found), func(i int) bool { return v.found[i].end() > seq })
+	before := int64(0)
+	switch {
+	case i < len(v.found) && v.found[i].First <= seq:
+		before = v.found[i].Time
+		if v.found[i].First == seq {
+			return before
+		}
+	case i > 0:
+		before = l.timeAt(&v, v.found[i-1].end()-1)
+	}
+	after, lost := seq+1, l.record().lost
+	for r := lostAt(lost, after); r != nil && r.first <= after; r = lostAt(lost, after) {
+		after = r.end
+	}
+	if before == 0 || before != l.timeAt(&v, after) {
+		return 0
+	}
+	return before
+}
+
+// timeAt is the time of an item that may be lost or in another segment: 0, if the header of its block does not tell.
+func (l *segmentLog) timeAt(v *view, seq uint64) int64 {
+	if b := v.foundAt(seq); b != nil && b.First == seq {
+		return b.Time
+	}
+	it, err := l.itemIn(v, seq)
+	if err != nil {
+		return 0
+	}
+	return it.Time
 }

@@ -52,7 +52,7 @@ func (q *queues) commit(c *Change, v logView) (moved bool, err error) {
 	t, err := q.update(changeRoom(c), func(t *transaction) error {
 		t.see(v)
 		if c.QueueTime != 0 {
-			t.meta.QueueTime = c.QueueTime
+			t.meta.QueueTime, t.wall = c.QueueTime, wallPair{c.QueueTime, c.WallTime}
 		}
 		t.fillHoles(min(v.oldest, q.lowestCursor()))
 		t.forgetDamage(v)
@@ -190,7 +190,7 @@ func (q *queues) remember(t *transaction) {
 	q.pruned = max(q.pruned, t.pruned)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.meta, q.holes, q.hurt = t.meta, t.holes, t.damage
+	q.meta, q.wall, q.holes, q.hurt = t.meta, t.wall, t.holes, t.damage
 	if t.moved {
 		q.sinks = t.sinkList
 	}

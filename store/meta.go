@@ -21,6 +21,7 @@ var (
 	keyState  = []byte("state")
 	keyHoles  = []byte("holes")  // optional
 	keyDamage = []byte("damage") // optional
+	keyWall   = []byte("wall")   // optional
 )
 
 func appendFormat(b []byte) []byte { return binary.BigEndian.AppendUint32(b, queuesFormat) }

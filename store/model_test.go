@@ -153,7 +153,7 @@ func (m *model) owed(number uint32, seq uint64) bool {
 
 // compare looks at everything that queues can be asked.
 func (m *model) compare(t *rapid.T, q *queues) {
-	equal(t, "queue time", q.queueTime(), m.time)
+	equal(t, "queue time", q.meta.QueueTime, m.time)
 	equal(t, "sinks", len(q.allSinks()), len(m.sinks))
 	for _, s := range q.allSinks() {
 		equal(t, "sink", s, m.sinks[s.Name])

@@ -32,7 +32,7 @@ func (s *Store) segment(v view, debts []debt) Segment {
 		g.Owes = g.Owes.Add(t)
 		byMarks = byMarks || settled
 	}
-	rows := s.queues.owedBetween(v.seg.first, v.end)
+	rows := s.owedRows(v.seg.first, v.end)
 	g.Rows = int(rows.Items)
 	if g.Owes.Items == 0 && g.Rows == 0 && byMarks && v.sealed && !s.settled(v) {
 		g.Owes = Tally{v.items, v.bytes}
@@ -41,6 +41,29 @@ func (s *Store) segment(v view, debts []debt) Segment {
 	g.Owes = Tally{min(g.Owes.Items, v.items), min(g.Owes.Bytes, v.bytes)}
 	g.Owed = g.Owes.Items > 0 || rows.Items > 0
 	return g
+}
+
+// owedRows counts the rows with first ≤ seq < end that need the log: their items are there, and in no body.
+func (s *Store) owedRows(first, end uint64) Tally {
+	rows := s.queues.owedBetween(first, end)
+	if rows.Items == 0 {
+		return rows
+	}
+	lost := s.log.record().lost
+	for r := lostAt(lost, first); r != nil && r.first < end; r = lostAt(lost, r.end) {
+		for _, d := range s.queues.debts() {
+			refs, err := s.queues.rowRefs(d.number, max(first, r.first), min(end, r.end))
+			if err != nil {
+				continue // what cannot be read is told by who needs it
+			}
+			for _, ref := range refs {
+				if !ref.body {
+					rows = rows.Sub(Tally{1, ref.bytes})
+				}
+			}
+		}
+	}
+	return rows
 }
 
 // Free returns the serials of the sealed segments that nothing is owed from: every queue's durable cursor is past

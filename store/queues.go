@@ -42,6 +42,7 @@ type queues struct {
 
 	mu     sync.RWMutex // never held while a transaction waits
 	meta   metaState    // guarded by mu; changed under writing too
+	wall   wallPair     // likewise
 	sinks  []Sink       // by name; guarded likewise
 	queues map[uint32]*queueMemory
 	holes  []hole       // guarded likewise; replaced, never changed in place
@@ -270,10 +271,10 @@ func (q *queues) allSinks() []Sink {
 	return cloneSinks(q.sinks)
 }
 
-func (q *queues) queueTime() int64 {
+func (q *queues) times() (queue, wall int64) {
 	q.mu.RLock()
 	defer q.mu.RUnlock()
-	return q.meta.QueueTime
+	return q.meta.QueueTime, q.wall.at(q.meta.QueueTime)
 }
 
 // size is the disk that the file takes. It asks the system, which is too dear for every put.

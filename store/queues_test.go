@@ -118,7 +118,7 @@ func TestCommitKeepsEveryField(t *testing.T) {
 	})
 	for range 2 {
 		equal(t, "sinks", q.allSinks(), sinks)
-		equal(t, "queue time", q.queueTime(), int64(42))
+		equal(t, "queue time", q.meta.QueueTime, int64(42))
 		s, err := q.loadQueue(1)
 		equal(t, "queue 1", s, QueueState{1, 90, []uint64{91, 4095, 4096, 100000}, counts})
 		equal(t, "error", err, nil)
@@ -193,7 +193,7 @@ func TestMistakesChangeNothing(t *testing.T) {
 		mustFail(t, q, c)
 	}
 	for range 2 {
-		equal(t, "queue time", q.queueTime(), int64(0))
+		equal(t, "queue time", q.meta.QueueTime, int64(0))
 		equal(t, "sinks", q.allSinks(), []Sink{liveSink("a", 1)})
 		s, _ := q.loadQueue(1)
 		equal(t, "queue", s, QueueState{Number: 1, Cursor: 5})

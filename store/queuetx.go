@@ -288,23 +288,31 @@ func (qt *queueTx) gone(key []byte) (Gone, error) {
 	return g, nil
 }
 
-// prune removes up to n ranges that lie wholly below oldest.
-func (qt *queueTx) prune(oldest uint64, n int) (int, error) {
-	removed := 0
-	for _, key := range qt.e.keys([]byte{kindGone}, n) {
-		g, err := qt.gone(key)
-		if err != nil {
-			return removed, err
+// prune removes up to n ranges that lie wholly below oldest, but for what was lost, as long as that is known.
+func (qt *queueTx) prune(oldest uint64, n int, known []lostRange) (removed int, err error) {
+	for from := []byte{kindGone}; ; {
+		keys := qt.e.keys(from, n)
+		for _, key := range keys {
+			g, err := qt.gone(key)
+			if err != nil {
+				return removed, err
+			}
+			if g.Last >= oldest || removed == n {
+				return removed, nil
+			}
+			if r := lostAt(known, g.First); g.Reason == GoneLost && r != nil && r.first <= g.Last {
+				continue
+			}
+			if _, err := qt.e.delete(key); err != nil {
+				return removed, err
+			}
+			removed++
 		}
-		if g.Last >= oldest {
-			break
+		if len(keys) < n {
+			return removed, nil
 		}
-		if _, err := qt.e.delete(key); err != nil {
-			return removed, err
-		}
-		removed++
+		from = append(bytes.Clone(keys[len(keys)-1]), 0)
 	}
-	return removed, nil
 }
 
 // suspect notes a body that may have lost its last row.

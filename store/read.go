@@ -240,7 +240,7 @@ func readError(g *segment, off int64, err error) error {
 
 // Item returns an item as a queue has it: edited for that queue, evacuated, or from the log. It is a copy, and keeps no
 // buffer alive. ErrNotFound: never given. ErrReleased: no longer kept. ErrLost: it is damaged or missing; then the item has
-// its Mask. Damage is dealt with as by a Reader.
+// its Mask, and its Time if what is left near it tells that beyond doubt, else 0. Damage is dealt with as by a Reader.
 func (s *Store) Item(queue uint32, seq uint64) (Item, error) {
 	it, ok, err := s.queues.body(queue, seq)
 	if err != nil || ok {
@@ -252,6 +252,7 @@ func (s *Store) Item(queue uint32, seq uint64) (Item, error) {
 func (l *segmentLog) item(seq uint64) (Item, error) {
 	for tries := 0; ; tries++ {
 		if it, lost := l.lostItem(seq); lost {
+			it.Time = l.lostTime(seq)
 			return it, ErrLost
 		}
 		if seq == 0 || seq >= l.synced() {

@@ -32,7 +32,7 @@ type Rebuild struct {
 // Rebuilt says by number what a rebuilt queues.db is made of, and what is lost.
 type Rebuilt struct {
 	Rows      int      // rows as they were
-	Repeated  int      // deliveries that may be settled, and are owed again: their rows may have been lost
+	Repeated  int      // deliveries that may be settled, and are owed again: their rows may have been lost, or their stream is rewound
 	Rewound   []string // sinks whose stream begins again where the newest segment's header says that nothing before is owed
 	Bodies    int      // items outside the log
 	Missing   int      // items outside the log that do not check; the log may have them still
@@ -208,7 +208,7 @@ func (r *Rebuild) adoptBodies() error {
 			continue // it checked a moment ago: the disk does not give it any more
 		}
 		for _, q := range wanting {
-			if id.queue != 0 || it.Mask.Has(q.number) {
+			if id.queue != 0 || q.wants(&it) {
 				q.again(&it)
 			}
 		}
@@ -247,7 +247,7 @@ func (r *Rebuild) planBodies() {
 					r.bodies[id], found = b.v, true
 				}
 			}
-			if found || r.log.has(seq) {
+			if found || r.log.has(seq) || r.known(seq) {
 				continue
 			}
 			for _, id := range []bodyPlace{{seq, 0}, {seq, q.number}} {
@@ -261,6 +261,12 @@ func (r *Rebuild) planBodies() {
 			}
 		}
 	}
+}
+
+// known reports whether the item of a seq was told to be lost before: a row of it that is there is history.
+func (r *Rebuild) known(seq uint64) bool {
+	lost := lostAt(r.found.damage.v.lost, seq)
+	return lost != nil && lost.first <= seq
 }
 
 // planAcks takes the current ones; where some are missing, stale ones too: a hook that is called again is no harm.
@@ -314,7 +320,7 @@ func (r *Rebuild) count() {
 		for _, sq := range sink.Queues {
 			q := r.queues[sq.Number]
 			r.sums.Rows += len(q.rows) - q.repeated
-			r.sums.Repeated += q.repeated
+			r.sums.Repeated += q.repeated + q.reseen
 			if q.rewound && !slices.Contains(r.sums.Rewound, sink.Name) {
 				r.sums.Rewound = append(r.sums.Rewound, sink.Name)
 			}

@@ -228,3 +228,57 @@ func TestLostItemsThatAreSettledDoNotWaitAfterARebuild(t *testing.T) {
 	q.number = 2
 	equal(t, "sum of another queue", q.stillLost(l), Tally{})
 }
+
+// Guarantee G6, in part: whichever page of queues.db is damaged, an item that was evacuated and of which the body is left is
+// still owed to each queue that it was for: to one of an orphan, and to a frozen one, whose number is in no mask.
+func TestARebuildKeepsWhatWasEvacuatedForEveryQueue(t *testing.T) {
+	const items, from, end = 300, 50, 250
+	dir := newQueuesDir(t)
+	q := openTestQueues(t, dir)
+	sinks := []Sink{
+		{Name: "left", State: Orphan, Queues: []SinkQueue{{Number: 1, Live: true}}},
+		{Name: "replay", State: Active, Queues: []SinkQueue{{Number: 2, Match: []byte("m"), From: from, End: end}, {Number: 3, Live: true}}},
+	}
+	c := Change{QueueTime: 5, WallTime: 7, Sinks: sinks, Queues: []QueueChange{{Number: 1, Cursor: items + 1}, {Number: 2, Cursor: end}, {Number: 3, Cursor: items + 1}}}
+	for seq := uint64(1); seq <= items; seq++ {
+		row := Row{Seq: seq, State: RowReady, Owes: true, Bytes: 40}
+		c.Bodies = append(c.Bodies, Body{Item: Item{Seq: seq, Time: 1, Mask: &Mask{To: []uint32{1}}, Body: bytes.Repeat([]byte("b"), 40)}})
+		if c.Queues[0].Rows = append(c.Queues[0].Rows, row); from <= seq && seq < end {
+			c.Queues[1].Rows = append(c.Queues[1].Rows, row)
+		}
+	}
+	_, err := q.commit(&c, logView{next: items + 1, oldest: items + 1, synced: items + 1})
+	equal(t, "error", err, nil)
+	equal(t, "error", q.close(), nil)
+	whole, err := os.ReadFile(filepath.Join(dir, queuesName))
+	equal(t, "error", err, nil)
+	hurt := map[uint32]int{}
+	for page := 2 * os.Getpagesize(); page < len(whole); page += os.Getpagesize() {
+		broken := bytes.Clone(whole)
+		broken[page+100] ^= 0x55
+		image := t.TempDir()
+		equal(t, "error", os.Mkdir(filepath.Join(image, logDir), 0o700), nil)
+		equal(t, "error", os.WriteFile(filepath.Join(image, queuesName), broken, 0o600), nil)
+		r, err := PlanRebuild(image, testUUID, false)
+		equal(t, "error", err, nil)
+		for number, n := range r.queues {
+			if !n.whole {
+				hurt[number]++
+			}
+		}
+		for seq := uint64(1); seq <= items; seq++ {
+			if r.found.bodies[bodyPlace{seq, 0}].rank == 0 {
+				continue
+			}
+			for number, wanted := range map[uint32]bool{1: true, 2: from <= seq && seq < end} {
+				if _, found := r.queues[number].rows[seq]; found != wanted {
+					t.Fatalf("page %d: queue %d has a row of seq %d: %t", page/os.Getpagesize(), number, seq, found)
+				}
+			}
+		}
+		equal(t, "error", r.Close(), nil)
+	}
+	if hurt[1] < 3 || hurt[2] < 3 {
+		t.Errorf("pages that cost a queue something: %v", hurt)
+	}
+}

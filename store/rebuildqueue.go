@@ -17,11 +17,16 @@ type newQueue struct {
 	counts  Counts
 	highest uint64
 
+	first, last uint64 // frozen: first ≤ seq < last, whatever the mask
+
 	whole    bool       // nothing of it was lost
 	lost     []seqRange // rows may be, of these seqs
 	rewound  bool       // the stream begins again where rows may have been lost
 	low      uint64     // no row without a body is below it
+	before   uint64     // where it began, if it is rewound: what is below may be settled
+	had      markSet    // and what is marked
 	repeated int        // rows of deliveries that may be settled
+	reseen   int        // deliveries of the stream that may be settled
 	stream   Tally      // what the stream still has to see
 }
 
@@ -42,6 +47,7 @@ func (r *Rebuild) planQueue(sq SinkQueue) *newQueue {
 	}
 	if !sq.Live {
 		q.low, q.cursor = max(sq.From, 1), max(q.cursor, sq.From)
+		q.first, q.last = sq.From, sq.End
 	}
 	if h := r.log.header(); h != nil && (facts || !r.tree.rooted) {
 		q.low, q.cursor = max(q.low, h.Queues[q.number].LowestOwed), max(q.cursor, h.Queues[q.number].Cursor)
@@ -86,7 +92,10 @@ func (r *Rebuild) planLosses(q *newQueue, found *carvedQueue, frozen bool) {
 		q.lost = []seqRange{everything}
 	}
 	if span > rewindMost || len(q.lost) > 0 && (q.lost[0] == everything || frozen) {
-		q.rewound = true
+		q.rewound, q.before, q.had = true, q.cursor, q.marks
+		if found.cursor.rank == 0 {
+			q.before = math.MaxUint64 // nobody knows
+		}
 		q.cursor = min(q.cursor, r.log.from(q.low))
 		q.marks = markSet{}
 		for _, g := range q.gone {
@@ -118,6 +127,11 @@ func (r *Rebuild) takeStale(q *newQueue, found *carvedQueue) {
 
 // settled reports whether the stream is past a seq.
 func (q *newQueue) settled(seq uint64) bool { return seq < q.cursor || q.marks.has(seq) }
+
+// wants reports whether an item may be for the queue: a frozen one's match is opaque here, so that it wants all of its range.
+func (q *newQueue) wants(it *Item) bool {
+	return it.Mask.Has(q.number) || q.first <= it.Seq && it.Seq < q.last
+}
 
 // mayMiss reports whether a row of seq may have been lost which nothing else makes up for. inLog: the stream would find it.
 func (q *newQueue) mayMiss(seq uint64, inLog bool) bool {
@@ -209,7 +223,9 @@ func (r *Rebuild) fill() error {
 func (q *newQueue) see(it *Item) {
 	switch {
 	case !q.settled(it.Seq):
-		q.stream = q.stream.Add(Tally{1, int64(len(it.Body))})
+		if q.stream = q.stream.Add(Tally{1, int64(len(it.Body))}); q.rewound && (it.Seq < q.before || q.had.has(it.Seq)) {
+			q.reseen++
+		}
 	case it.Seq >= q.low && q.mayMiss(it.Seq, true):
 		q.again(it)
 	}

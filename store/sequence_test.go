@@ -64,7 +64,7 @@ func TestFailedCommitChangesNoMemory(t *testing.T) {
 	}
 	equal(t, "cursor", q.lowestCursor(), uint64(10))
 	equal(t, "rows", q.owedBetween(0, 100).Items, int64(1))
-	equal(t, "queue time", q.queueTime(), int64(5))
+	equal(t, "queue time", q.meta.QueueTime, int64(5))
 	equal(t, "sinks", len(q.allSinks()), 1)
 	equal(t, "durable, as the log is told", q.logState().Synced, uint64(0))
 }

@@ -98,6 +98,7 @@ type Gone struct {
 // A Change is what one transaction makes durable: all of it or nothing.
 type Change struct {
 	QueueTime int64         // ms of queue time now; 0 leaves the stored one
+	WallTime  int64         // ms since 1970 by the wall clock, read together with QueueTime; 0: nobody looked
 	Sinks     []Sink        // written whole, by name; a queue number seen first here gets its bucket
 	Queues    []QueueChange // at most one per number
 	Bodies    []Body        // evacuated or edited

@@ -151,10 +151,10 @@ func (s *Store) heal() error {
 // missingRows looks for rows whose item is in no segment and in no body: a segment below all cursors may be gone, but
 // not while a row needs it.
 func (s *Store) missingRows() error {
-	l, q := s.log, s.queues
+	l := s.log
 	var end uint64
 	check := func(to uint64) error {
-		n := q.owedBetween(end, to).Items
+		n := s.owedRows(end, to).Items
 		if n == 0 {
 			return nil
 		}
@@ -249,8 +249,9 @@ func (s *Store) Sinks() []Sink { return s.queues.allSinks() }
 // Sinks use it: one that was never used may be given again by a later process.
 func (s *Store) NextQueue() uint32 { return s.queues.next() }
 
-// QueueTime returns the queue time of the newest commit, in ms.
-func (s *Store) QueueTime() int64 { return s.queues.queueTime() }
+// Times returns the queue time of the newest commit, in ms, and what the wall clock said at that moment, in ms since 1970;
+// 0: nobody looked.
+func (s *Store) Times() (queue, wall int64) { return s.queues.times() }
 
 // LoadQueue returns what a start needs of a queue. ErrNotFound: no sink has it.
 func (s *Store) LoadQueue(number uint32) (QueueState, error) { return s.queues.loadQueue(number) }

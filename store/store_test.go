@@ -81,7 +81,9 @@ func TestStoreKnowsHowItWasClosed(t *testing.T) {
 	equal(t, "next", s.Next(), uint64(4))
 	equal(t, "uuid", s.UUID(), testUUID)
 	equal(t, "next queue", s.NextQueue(), uint32(2))
-	equal(t, "queue time", s.QueueTime(), int64(5))
+	queueTime, wall := s.Times()
+	equal(t, "queue time", queueTime, int64(5))
+	equal(t, "wall time, at which nobody looked", wall, int64(0))
 	killed = openStore(t, crash(t, s))
 	equal(t, "unclean after a kill before any append", killed.Tail().Unclean, false)
 }
@@ -216,7 +218,8 @@ func TestAllOfItAtOnce(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				_ = fmt.Sprint(s.Free(), s.Sinks(), s.Usage(), s.Written(), s.QueueTime())
+				_ = fmt.Sprint(s.Free(), s.Sinks(), s.Usage(), s.Written(), s.Oldest())
+				s.Times()
 			}
 		})
 	}

@@ -23,6 +23,7 @@ type transaction struct {
 	sinkList []Sink // by name, as the change leaves them
 	suspects []Body // bodies that may be nobody's; only Queue and Item.Seq are set
 	pruned   uint64
+	wall     wallPair
 	holes    []hole
 	damage   damageRecord
 }
@@ -32,7 +33,7 @@ func (q *queues) begin() (*transaction, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &transaction{q: q, tx: tx, meta: q.meta, sinkList: q.sinks, holes: q.holes, damage: q.hurt, open: map[uint32]*queueTx{}}
+	t := &transaction{q: q, tx: tx, meta: q.meta, sinkList: q.sinks, wall: q.wall, holes: q.holes, damage: q.hurt, open: map[uint32]*queueTx{}}
 	t.queues = tx.Bucket(bucketQueues)
 	t.sinks = &entries{q: q, name: "sinks", b: tx.Bucket(bucketSinks), n: t.meta.Sinks}
 	t.bodies = &entries{q: q, name: "bodies", b: tx.Bucket(bucketBodies), n: t.meta.Bodies}
@@ -73,6 +74,9 @@ func (t *transaction) finish() error {
 		return err
 	}
 	if err := t.putDamage(meta); err != nil {
+		return err
+	}
+	if err := t.putWall(meta); err != nil {
 		return err
 	}
 	return meta.put(keyState, t.meta.append(nil))
@@ -237,7 +241,7 @@ func (t *transaction) pruneGone(oldest uint64) error {
 		if err != nil {
 			return err
 		}
-		n, err := qt.prune(oldest, left)
+		n, err := qt.prune(oldest, left, t.damage.lost)
 		if err != nil {
 			return err
 		}

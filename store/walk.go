@@ -65,6 +65,9 @@ func (q *queues) loadMeta(b *bolt.Bucket) error {
 	if q.holes, err = loadOptional(q, b, keyHoles, decodeHoles); err != nil {
 		return err
 	}
+	if q.wall, err = loadOptional(q, b, keyWall, decodeWall); err != nil {
+		return err
+	}
 	q.hurt, err = loadOptional(q, b, keyDamage, decodeDamage)
 	return err
 }

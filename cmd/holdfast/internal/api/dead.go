@@ -16,21 +16,26 @@ import (
 type deadLetter struct {
 	Sink       string          `json:"sink"`
 	ID         uuid.UUID       `json:"id"`
-	Accepted   string          `json:"accepted"`
+	Accepted   string          `json:"accepted,omitempty"` // absent where it is not known, of a lost one
 	Died       string          `json:"died"`
 	Attempts   int             `json:"attempts"`
 	FirstError string          `json:"first_error"`
 	LastError  string          `json:"last_error"`
 	Permanent  bool            `json:"permanent"`
-	Item       json.RawMessage `json:"item"` // its envelope
+	Lost       bool            `json:"lost,omitempty"` // the item is damaged or missing
+	Item       json.RawMessage `json:"item,omitempty"` // its envelope; absent where it is lost
 }
 
 func newDeadLetter(d queue.DeadLetter) deadLetter {
-	it := sinks.Item{ID: d.ID, Accepted: d.Accepted, Key: d.Item.Key, Attrs: d.Item.Attrs, Body: d.Item.Body}
-	return deadLetter{
+	out := deadLetter{
 		Sink: d.Sink, ID: d.ID, Accepted: when(d.Accepted), Died: when(d.Died), Attempts: d.Attempts,
-		FirstError: d.FirstError, LastError: d.LastError, Permanent: d.Permanent, Item: sinks.AppendEnvelope(nil, &it),
+		FirstError: d.FirstError, LastError: d.LastError, Permanent: d.Permanent, Lost: d.Lost,
 	}
+	if !d.Lost {
+		it := sinks.Item{ID: d.ID, Accepted: d.Accepted, Key: d.Item.Key, Attrs: d.Item.Attrs, Body: d.Item.Body}
+		out.Item = sinks.AppendEnvelope(nil, &it)
+	}
+	return out
 }
 
 // The number of entries of a list.
@@ -104,8 +109,24 @@ func (s *Server) deleteDeadLetter(w http.ResponseWriter, r *http.Request) {
 // maxFilterBytes bounds the body of a filter: some 25,000 ids.
 const maxFilterBytes = 1 << 20
 
-// filtered makes a handler of a verb of the queue on the dead letters that a filter chooses.
-func (s *Server) filtered(verb func(context.Context, queue.DeadFilter) (int, error)) http.HandlerFunc {
+// A deadCount is how many dead letters a filter chose, and of those to be requeued how many were lost and stay.
+type deadCount struct {
+	Count int `json:"count"`
+	Lost  int `json:"lost,omitempty"`
+}
+
+func (s *Server) requeueDead(ctx context.Context, f queue.DeadFilter) (c deadCount, err error) {
+	c.Count, c.Lost, err = s.q.Requeue(ctx, f)
+	return c, err
+}
+
+func (s *Server) purgeDead(ctx context.Context, f queue.DeadFilter) (c deadCount, err error) {
+	c.Count, err = s.q.Purge(ctx, f)
+	return c, err
+}
+
+// filtered makes a handler of a verb on the dead letters that a filter chooses.
+func (s *Server) filtered(verb func(context.Context, queue.DeadFilter) (deadCount, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		memory := s.share(r.Context())
 		defer memory.release()
@@ -119,11 +140,11 @@ func (s *Server) filtered(verb func(context.Context, queue.DeadFilter) (int, err
 			s.refuse(w, err)
 			return
 		}
-		n, err := verb(r.Context(), f)
+		c, err := verb(r.Context(), f)
 		if err != nil {
 			s.refuse(w, err)
 			return
 		}
-		s.answerJSON(w, http.StatusOK, map[string]int{"count": n})
+		s.answerJSON(w, http.StatusOK, c)
 	}
 }

@@ -35,6 +35,7 @@ type fakeQueue struct {
 	keys   map[string]fakeItem // by idempotency key, guarded by mu
 	paused map[string]bool     // guarded by mu
 	filter queue.DeadFilter    // the last one, guarded by mu
+	lost   int                 // dead letters whose items are
 
 	submit func(ctx context.Context, r queue.Request) error // before anything is stored
 	wait   func(ctx context.Context, first int) error       // of a pending; first is the place of its first item
@@ -201,6 +202,9 @@ func (q *fakeQueue) Status() queue.Status {
 }
 
 func (q *fakeQueue) letter() queue.DeadLetter {
+	if q.lost > 0 {
+		return queue.DeadLetter{Sink: "crm", ID: idOf(1), Died: fakeTime, Attempts: 3, FirstError: "a", LastError: "b", Lost: true}
+	}
 	return queue.DeadLetter{Sink: "crm", ID: idOf(1), Accepted: fakeTime, Died: fakeTime, Attempts: 3, FirstError: "a", LastError: "b", Item: store.Item{Key: "k", Body: []byte(`{"n":1}`)}}
 }
 
@@ -218,18 +222,19 @@ func (q *fakeQueue) DeadLetter(sink string, id uuid.UUID) (queue.DeadLetter, err
 	return q.letter(), nil
 }
 
-func (q *fakeQueue) Requeue(_ context.Context, f queue.DeadFilter) (int, error) {
+func (q *fakeQueue) Requeue(_ context.Context, f queue.DeadFilter) (n, lost int, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.filter = f
-	return 3, nil
+	return 3, q.lost, nil
 }
 
 func (q *fakeQueue) Purge(ctx context.Context, f queue.DeadFilter) (int, error) {
 	if len(f.IDs) == 1 && f.IDs[0] != idOf(1) {
 		return 0, nil
 	}
-	return q.Requeue(ctx, f)
+	n, _, err := q.Requeue(ctx, f)
+	return n, err
 }
 
 func (q *fakeQueue) stored() []queue.Item {

@@ -21,7 +21,7 @@ type Queue interface {
 	Status() queue.Status
 	Dead(sink, after string, limit int) ([]queue.DeadLetter, string, error)
 	DeadLetter(sink string, id uuid.UUID) (queue.DeadLetter, error)
-	Requeue(ctx context.Context, f queue.DeadFilter) (int, error)
+	Requeue(ctx context.Context, f queue.DeadFilter) (n, lost int, err error)
 	Purge(ctx context.Context, f queue.DeadFilter) (int, error)
 }
 

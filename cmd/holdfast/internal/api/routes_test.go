@@ -134,6 +134,23 @@ func TestDeadLettersAreListedAndShown(t *testing.T) {
 	}
 }
 
+// Guarantees D2, G6, in part: of a dead letter whose item is lost no more is shown than is known.
+func TestALostDeadLetterShowsNoMoreThanIsKnown(t *testing.T) {
+	ts, _ := serve(t, &fakeQueue{lost: 2}, Options{})
+	const letter = `{"sink":"crm","id":"019b0000-0000-7000-8000-000000000001","died":"2026-01-02T03:04:05.678Z","attempts":3,"first_error":"a","last_error":"b","permanent":false,"lost":true}`
+	for path, want := range map[string]string{"/v1/dead": `{"items":[` + letter + `],"next":"/100"}`, "/v1/dead/crm/" + idOf(1).String(): letter} {
+		if a := call(t, ts, "GET", path, ""); a.body != want {
+			t.Errorf("%s: %s", path, cmp.Diff(want, a.body))
+		}
+	}
+	if a := call(t, ts, "POST", "/v1/dead/requeue", `{"all":true}`); a.StatusCode != 200 || a.body != `{"count":3,"lost":2}` {
+		t.Errorf("%d %s", a.StatusCode, a.body)
+	}
+	if a := call(t, ts, "POST", "/v1/dead/purge", `{"all":true}`); a.StatusCode != 200 || a.body != `{"count":3}` {
+		t.Errorf("%d %s", a.StatusCode, a.body)
+	}
+}
+
 func TestFiltersChooseWhatTheySayAndNeverEverythingByAccident(t *testing.T) {
 	q := &fakeQueue{}
 	ts, _ := serve(t, q, Options{})

@@ -77,6 +77,38 @@ func (sh shell) run(ctx context.Context, args ...string) (code int, out, notices
 	return code, o.String(), e.String()
 }
 
+// Guarantees D3, G6, in part: a dead letter whose item is lost is shown as that, and a requeue that leaves it says so.
+func TestALostDeadLetterIsShownAndLeft(t *testing.T) {
+	s := world(t)
+	s.Dead = append(s.Dead, doc{"sink": "crm", "id": "d3", "died": "2026-01-31T08:00:02Z", "attempts": 4, "first_error": "delivery failed: status 500",
+		"last_error": "delivery failed: status 502", "permanent": false, "lost": true})
+	sh := shell{server: s.URL}
+	for args, want := range map[string]string{
+		"dead ls": "crm   d3  2026-01-31T08:00:02Z  4         the item is lost; status 502\n",
+		"dead get crm d3": `sink         crm
+id           d3
+accepted     not known: the time in the id may not be that of the item
+died         2026-01-31T08:00:02Z
+attempts     4
+first error  delivery failed: status 500
+last error   delivery failed: status 502
+item         lost: it is damaged or missing, and only its history is left
+`,
+		"dead requeue --sink crm --yes":     "2 dead letters requeued, 1 dead letter left: of a lost item only the history remains\n",
+		"dead requeue --sink crm --dry-run": "2 dead letters would be requeued, 1 dead letter left: of a lost item only the history remains\n",
+		"dead purge crm d3 --yes":           "1 dead letter purged\n",
+	} {
+		code, out, notices := sh.run(t.Context(), strings.Fields(args)...)
+		if code != 0 || !strings.HasSuffix(out, want) {
+			t.Errorf("%s: exit %d, %s%s", args, code, out, notices)
+		}
+	}
+	code, _, notices := sh.run(t.Context(), "dead", "requeue", "crm", "d3")
+	if code != 1 || !strings.Contains(notices, "the item of dead letter d3 is lost: there is nothing to send again, only to purge") {
+		t.Errorf("exit %d, %s", code, notices)
+	}
+}
+
 // world is a server with a little of everything.
 func world(t *testing.T) *clienttest.Server {
 	s := clienttest.New(t)

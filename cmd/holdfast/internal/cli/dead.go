@@ -58,7 +58,11 @@ func (a *app) deadLs() *cobra.Command {
 func deadTable(w io.Writer, letters []client.DeadLetter) {
 	var rows [][]string
 	for _, d := range letters {
-		rows = append(rows, []string{d.Sink, d.ID, dash(moment(d.Died)), strconv.Itoa(d.Attempts), short(cause(d.LastError), 80)})
+		why := cause(d.LastError)
+		if d.Lost {
+			why = "the item is lost; " + why
+		}
+		rows = append(rows, []string{d.Sink, d.ID, dash(moment(d.Died)), strconv.Itoa(d.Attempts), short(why, 80)})
 	}
 	table(w, []string{"SINK", "ID", "DIED", "ATTEMPTS", "LAST ERROR"}, rows)
 }
@@ -83,14 +87,22 @@ func deadDetail(w io.Writer, d client.DeadLetter) {
 	if d.Permanent {
 		attempts += ", the last one permanent"
 	}
+	accepted, item := moment(d.Accepted), ""
+	if d.Lost {
+		item = "lost: it is damaged or missing, and only its history is left"
+	}
+	if d.Lost && accepted == "" {
+		accepted = "not known: the time in the id may not be that of the item"
+	}
 	pairs(w,
 		"sink", d.Sink,
 		"id", d.ID,
-		"accepted", moment(d.Accepted),
+		"accepted", accepted,
 		"died", moment(d.Died),
 		"attempts", attempts,
 		"first error", d.FirstError,
 		"last error", d.LastError,
+		"item", item,
 		"type", d.Item.Type,
 		"source", d.Item.Source,
 		"key", d.Item.Key,

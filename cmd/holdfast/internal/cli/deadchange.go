@@ -106,7 +106,9 @@ func (a *app) changeDead(ctx context.Context, c *client.Client, v deadVerb, f cl
 			return err
 		}
 		if dryRun {
-			return a.show(n, func(w io.Writer) { fmt.Fprintf(w, "%s would be %s\n", letters(n.Value.Count), v.past) })
+			return a.show(n, func(w io.Writer) {
+				fmt.Fprintf(w, "%s would be %s%s\n", letters(n.Value.Count), v.past, stays(n.Value.Lost))
+			})
 		}
 		if n.Value.Count > 0 {
 			if err := a.ask(ctx, fmt.Sprintf("%s %s? %s", upper(v.name), letters(n.Value.Count), v.warning)); err != nil {
@@ -119,10 +121,13 @@ func (a *app) changeDead(ctx context.Context, c *client.Client, v deadVerb, f cl
 	if err != nil {
 		return err
 	}
+	if one && n.Value.Lost > 0 {
+		return fmt.Errorf("the item of dead letter %s is lost: there is nothing to send again, only to purge", f.IDs[0])
+	}
 	if one && n.Value.Count == 0 {
 		return &ExitError{Code: ExitNotFound, Err: fmt.Errorf("%s has no dead letter %s", f.Sink, f.IDs[0])}
 	}
-	return a.show(n, func(w io.Writer) { fmt.Fprintf(w, "%s %s\n", letters(n.Value.Count), v.past) })
+	return a.show(n, func(w io.Writer) { fmt.Fprintf(w, "%s %s%s\n", letters(n.Value.Count), v.past, stays(n.Value.Lost)) })
 }
 
 func (a *app) mustAsk(v deadVerb, one bool) bool { return !a.yes && (v.final || !one) }
@@ -135,3 +140,11 @@ func letters(n int64) string {
 }
 
 func upper(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
+
+// stays says how many dead letters are not sent again, as their items are lost.
+func stays(lost int64) string {
+	if lost == 0 {
+		return ""
+	}
+	return ", " + letters(lost) + " left: of a lost item only the history remains"
+}

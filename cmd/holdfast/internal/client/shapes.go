@@ -102,13 +102,14 @@ type Envelope struct {
 type DeadLetter struct {
 	Sink       string   `json:"sink"`
 	ID         string   `json:"id"`
-	Accepted   Time     `json:"accepted"`
+	Accepted   Time     `json:"accepted"` // absent where it is not known, of a lost one
 	Died       Time     `json:"died"`
 	Attempts   int      `json:"attempts"`
 	FirstError string   `json:"first_error"`
 	LastError  string   `json:"last_error"`
 	Permanent  bool     `json:"permanent"`
-	Item       Envelope `json:"item"`
+	Lost       bool     `json:"lost,omitempty"` // the item is damaged or missing: there is nothing to send again
+	Item       Envelope `json:"item"`           // absent where it is lost
 }
 
 // DeadFilter chooses dead letters; the fields that are set must all hold.
@@ -121,9 +122,10 @@ type DeadFilter struct {
 	DryRun        bool       `json:"dry_run,omitempty"` // only count
 }
 
-// Count is how many dead letters a filter chose.
+// Count is how many dead letters a filter chose, and of those to be requeued how many stay because they are lost.
 type Count struct {
 	Count int64 `json:"count"`
+	Lost  int64 `json:"lost,omitempty"`
 }
 
 // Status is the server at a glance. Segments, Accepted and Recovery are kept

@@ -276,7 +276,10 @@ func (p *player) decide(requeue bool) error {
 	}
 	do := p.q.Purge
 	if requeue {
-		do = p.q.Requeue
+		do = func(ctx context.Context, f queue.DeadFilter) (int, error) {
+			n, _, err := p.q.Requeue(ctx, f)
+			return n, err
+		}
 	}
 	return p.newVersion(changes, func() error {
 		n, err := do(context.Background(), queue.DeadFilter{Sink: sink, IDs: ids})

@@ -49,13 +49,21 @@ func (s *Server) changeDead(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.filters = append(s.filters, filter)
 	s.mu.Unlock()
-	count := 0
+	count, lost := 0, 0
 	for _, d := range s.Dead {
-		if s.chosen(filter, d) {
+		switch {
+		case !s.chosen(filter, d):
+		case r.PathValue("verb") == "requeue" && d["lost"] == true:
+			lost++
+		default:
 			count++
 		}
 	}
-	answer(w, 200, JSON{"count": count})
+	if lost == 0 {
+		answer(w, 200, JSON{"count": count})
+		return
+	}
+	answer(w, 200, JSON{"count": count, "lost": lost})
 }
 
 func (s *Server) chosen(filter, d JSON) bool {
