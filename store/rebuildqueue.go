@@ -18,6 +18,7 @@ type newQueue struct {
 	highest uint64
 
 	whole    bool       // nothing of it was lost
+	skipped  hole       // seqs that its cursor left out, as no segment has them
 	lost     []seqRange // rows may be, of these seqs
 	rewound  bool       // the stream begins again where rows may have been lost
 	low      uint64     // no row without a body is below it
@@ -81,7 +82,9 @@ func (r *Rebuild) planLosses(q *newQueue, found *carvedQueue, frozen bool) {
 		from := r.log.from(max(q.low, q.lost[i].first))
 		span += max(min(q.lost[i].end, q.cursor), from) - from
 	}
-	q.cursor = r.log.from(q.cursor)
+	if at := r.log.from(q.cursor); !found.cursor.current() {
+		q.skipped, q.cursor = hole{first: q.cursor, end: at}, at
+	}
 	if !found.cursor.current() && !r.tree.newest {
 		q.lost = []seqRange{everything}
 	}
@@ -223,7 +226,7 @@ func (r *Rebuild) balance(broken []*newQueue) error {
 	}
 	for _, q := range broken {
 		waiting := q.stream
-		for _, l := range r.found.damage.v.lost {
+		for _, l := range slices.Concat(r.found.damage.v.lost, r.lost) {
 			if slices.Contains(l.to, q.number) {
 				waiting = waiting.Add(l.tally(max(l.first, q.cursor), l.end))
 			}
