@@ -10,8 +10,8 @@ import (
 
 // Check looks at everything in the data directory at path and changes nothing: see store.Check. It works on a copy of a
 // directory, also from another machine, and on one that may not be written. While it looks nobody can open the store.
-// What it finds a start heals. Errors: *store.LockedError, where a process has the store open; *store.FormatError; a
-// *NotDirError; and those of the disk.
+// What it finds a start heals, but for what is Refused. Errors: *store.LockedError, where a process has the store open;
+// *store.FormatError; a *NotDirError; and those of the disk.
 func Check(path string, progress func(done, total int64)) ([]store.Finding, store.Checked, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -20,8 +20,8 @@ func Check(path string, progress func(done, total int64)) ([]store.Finding, stor
 	if !info.IsDir() {
 		return nil, store.Checked{}, &NotDirError{path}
 	}
-	if err := refuseLinks(path); err != nil {
-		return nil, store.Checked{}, err
+	if found, err := unfit(path); len(found) > 0 || err != nil {
+		return found, store.Checked{}, err // what it points to, or what is in it, is not looked at
 	}
 	release, err := store.Hold(path)
 	if err != nil {

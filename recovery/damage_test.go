@@ -236,7 +236,7 @@ func TestMissingQueuesAreMadeOfTheLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := image.open()
-		if r.Queues == nil || r.Queues.Repeated != 4 || r.Lost != 0 || r.Quarantine != "" || !cmp.Equal(r.Queues.Rewound, []string{"a"}) || image.st.UUID() != uuid {
+		if r.Queues == nil || r.Queues.Repeated != 4 || r.Lost != 0 || !r.AtLeast || r.Uncertain > 0 || !cmp.Equal(r.Queues.Rewound, []string{"a"}) || image.st.UUID() != uuid {
 			t.Errorf("%s: %+v, %+v", stop, r, r.Queues)
 		}
 		if diff := cmp.Diff(b.bodies(4), image.read()); diff != "" {

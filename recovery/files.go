@@ -17,26 +17,6 @@ const (
 	logName    = "log"
 )
 
-// refuseLinks refuses symbolic links where a store's own files belong: what they point to may be anything.
-func refuseLinks(dir string) error {
-	for _, name := range []string{"LOCK", queuesName, logName, "quarantine"} {
-		info, err := os.Lstat(filepath.Join(dir, name))
-		if err == nil && info.Mode()&fs.ModeSymlink != 0 {
-			return &store.DamageError{Path: filepath.Join(dir, name), Offset: -1, What: "it is a symbolic link"}
-		}
-	}
-	entries, err := os.ReadDir(filepath.Join(dir, logName))
-	for _, e := range entries {
-		if e.Type()&fs.ModeSymlink != 0 {
-			return &store.DamageError{Path: filepath.Join(dir, logName, e.Name()), Offset: -1, What: "it is a symbolic link"}
-		}
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("look for links: %w", err)
-	}
-	return nil
-}
-
 // leftovers lists the temporary files that an interrupted step left, by our own names for them.
 func leftovers(dir string) (paths []string, err error) {
 	for _, sub := range []string{dir, filepath.Join(dir, logName)} {

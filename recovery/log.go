@@ -75,14 +75,14 @@ func (h *logHealer) healed(x store.Healing) {
 	if h.later != nil {
 		r = h.later
 	}
-	r.Kept, r.Lost = r.Kept+x.Kept, r.Lost+x.Lost
+	*r = r.With(x)
 	if x.Path != "" {
 		what, r.Quarantine = "a segment is damaged", h.start.kept.place()
 		r.Damaged = append(r.Damaged, filepath.Base(x.Path))
 	}
 	h.start.log.Error(what+": what checks of it is kept in place", "path", x.Path, "kept", x.Kept, "lost", x.Lost, "quarantine", r.Quarantine)
 	if h.later != nil {
-		r.write(h.start.log)
+		h.start.tell(r)
 	}
 }
 

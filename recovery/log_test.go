@@ -126,9 +126,12 @@ func (s *logStore) salvage(t testing.TB) (v saving, err error) {
 		}
 	}
 	v.report, v.next = r.With(st.Healed()), st.Next()
-	accepted := st.Accepted(wanted)
-	if accepted.Items != int64(v.delivered+v.lost+v.wrong) {
-		return v, fmt.Errorf("%d accepted, %d delivered, %d lost", accepted.Items, v.delivered, v.lost)
+	state, err := st.LoadQueue(wanted)
+	if err != nil {
+		return v, err
+	}
+	if waiting := st.Accepted(wanted).Sub(state.Counts.Settled).Add(state.Counts.Requeued); waiting.Items != int64(v.delivered+v.lost+v.wrong) {
+		return v, fmt.Errorf("%d wait, %d delivered, %d lost", waiting.Items, v.delivered, v.lost)
 	}
 	return v, nil
 }

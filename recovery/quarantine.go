@@ -26,8 +26,9 @@ type quarantine struct {
 	log   *slog.Logger
 	read  func(f *os.File, b []byte, off int64) (int, error) // of originals: as ReadAt
 
-	mu sync.Mutex
-	to string // this start's; empty: nothing was kept yet. Guarded by mu
+	mu     sync.Mutex
+	to     string // this start's; empty: nothing was kept yet. Guarded by mu
+	report string // the file of this start's report; empty: there is none yet. Guarded by mu
 }
 
 // place returns this start's directory; empty: nothing was kept.
@@ -65,11 +66,7 @@ func (q *quarantine) keepLocked(path string, changes bool, damaged []int64, size
 	if q.to != "" {
 		return q.keepIn(q.to, path, changes, damaged, size)
 	}
-	to = filepath.Join(q.dir, quarantineName, time.Now().UTC().Format("20060102T150405.000000000Z"))
-	if err := makeDir(to); err != nil {
-		return err
-	}
-	if err := namesLast(to); err != nil {
+	if to, err = q.newPlace(); err != nil {
 		return err
 	}
 	if err := q.keepIn(to, path, changes, damaged, size); err != nil {
@@ -78,6 +75,15 @@ func (q *quarantine) keepLocked(path string, changes bool, damaged []int64, size
 	}
 	q.to = to
 	return nil
+}
+
+// newPlace makes a directory for this start.
+func (q *quarantine) newPlace() (to string, err error) {
+	to = filepath.Join(q.dir, quarantineName, time.Now().UTC().Format("20060102T150405.000000000Z"))
+	if err := makeDir(to); err != nil {
+		return "", err
+	}
+	return to, namesLast(to)
 }
 
 // keepIn keeps a file in a directory of quarantine, beside what was kept of it before.
@@ -194,19 +200,53 @@ func heldBytes(dir string) (n int64) {
 	return n
 }
 
-// write leaves the report beside the originals. It is for people: that it cannot be written is told, and no more.
-func (r *Report) write(log *slog.Logger) {
-	if r.Quarantine == "" {
+// tell leaves the report beside the originals, or in a directory of its own where no original is left. It is for people:
+// that it cannot be written is told, and no more.
+func (s *start) tell(r *Report) {
+	if !r.bad() && r.Quarantine == "" {
 		return
 	}
-	text, err := json.MarshalIndent(r, "", "  ")
+	path, err := s.kept.reportPath()
 	if err == nil {
-		err = os.WriteFile(filepath.Join(r.Quarantine, "report.json"), append(text, '\n'), 0o600)
-	}
-	if err == nil {
-		err = store.SyncDir(r.Quarantine)
+		r.Quarantine = filepath.Dir(path)
+		err = r.write(path)
 	}
 	if err != nil {
-		log.Warn("the report could not be written to quarantine", "dir", r.Quarantine, "err", err)
+		s.log.Warn("the report could not be written to quarantine", "dir", r.Quarantine, "err", err)
 	}
+}
+
+func (r *Report) write(path string) error {
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.WriteFile(path, append(text, '\n'), 0o600), store.SyncDir(filepath.Dir(path)))
+}
+
+// reportPath is where this start's report belongs: not in place of one that an earlier start left beside the same originals.
+func (q *quarantine) reportPath() (string, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.report != "" {
+		return q.report, nil
+	}
+	if q.to == "" {
+		to, err := q.newPlace()
+		if err != nil {
+			return "", err
+		}
+		q.to = to
+	}
+	path := filepath.Join(q.to, "report.json")
+	for i := 2; ; i++ {
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			break
+		} else if err != nil {
+			return "", err
+		}
+		path = filepath.Join(q.to, fmt.Sprintf("report.%d.json", i))
+	}
+	q.report = path
+	return path, nil
 }

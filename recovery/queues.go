@@ -93,7 +93,8 @@ func (s *start) healQueues(cause error) error {
 	}
 	s.report.Queues = &QueuesReport{Damage: cause.Error(), Rows: sums.Rows, Repeated: sums.Repeated, Rewound: sums.Rewound,
 		Bodies: sums.Bodies, Missing: sums.Missing, Lost: sums.Lost, Unknown: sums.Uncounted, BadPages: len(sums.BadPages)}
-	s.report.Lost, s.report.RolledBack = s.report.Lost+sums.Lost, sums.Older
+	s.report.Lost, s.report.RolledBack = s.report.Lost+sums.Lost+sums.Gone, sums.Older
+	s.report.AtLeast, s.report.Uncertain = sums.Uncounted, sums.Uncertain
 	q := s.report.Queues
 	s.log.Error("the queues were damaged and are made anew: some deliveries may be repeated", "err", cause, "rows", q.Rows, "repeated", q.Repeated,
 		"rewound", q.Rewound, "bodies", q.Bodies, "lost", q.Lost, "quarantine", s.report.Quarantine)
@@ -113,19 +114,27 @@ type start struct {
 	open       func(*store.Dir, store.Options) (*store.Store, error)
 }
 
-// openStore opens the store, and makes queues.db anew where it turns out to be damaged: once.
+// openStore opens the store, and makes queues.db anew where it turns out to be damaged, and brings segments to where they
+// belong: each once.
 func (s *start) openStore(dir *store.Dir, o store.Options) (*store.Store, error) {
-	st, err := s.open(dir, o)
-	damage := s.ofQueues(err)
-	if damage == nil {
-		return st, err
+	open := s.open
+	for tries := 0; ; tries++ {
+		st, err := open(dir, o)
+		damage, misplaced := s.ofQueues(err), misplacedIn(err)
+		if damage == nil && misplaced == nil || tries == 2 {
+			return st, err
+		}
+		if dir, err = store.LockDir(s.dir); err != nil { // Open gave it back
+			return nil, err
+		}
+		if misplaced != nil {
+			err = s.settle(misplaced)
+		} else {
+			err = s.settled(func() error { return s.healQueues(damage) })
+		}
+		if err != nil {
+			return nil, errors.Join(err, dir.Close())
+		}
+		open = store.Open
 	}
-	dir, err = store.LockDir(s.dir) // Open gave it back
-	if err != nil {
-		return nil, err
-	}
-	if err := s.healQueues(damage); err != nil {
-		return nil, errors.Join(err, dir.Close())
-	}
-	return store.Open(dir, o)
 }

@@ -4,7 +4,9 @@
 //
 // Damage is healed, and the originals are kept in quarantine before anything is changed. A damaged queues.db is made anew
 // of what checks of it, and of the log. Of a damaged segment every item that checks is kept, in place; what is lost is
-// settled as lost. Damage of what a start does not read is healed the same way by whoever reads it.
+// settled as lost. Damage of what a start does not read is healed the same way by whoever reads it. A segment that has the
+// name of another one gets its own back, and what is not the store's goes to quarantine. Where queues.db and segments are
+// gone together, what nothing tells any more is reported as that.
 //
 // # Decisions
 //
@@ -39,16 +41,20 @@ type Options struct {
 
 // A Report says by number what a start found. Everything is zero after a stop in order.
 type Report struct {
-	Created     bool          `json:"created"`                // the directory held no store
-	Unclean     bool          `json:"unclean"`                // the last process did not close it
-	Kept        int           `json:"kept"`                   // items of the last group commit that were made durable again, and those of damaged segments that check
-	Unconfirmed int           `json:"unconfirmed"`            // items of it that did not check: their producers had no answer
-	Lost        int           `json:"lost"`                   // items that were known to be durable and are not there
-	RolledBack  bool          `json:"rolled_back"`            // queues.db may be an older commit: the disk broke its word
-	Quarantine  string        `json:"quarantine,omitempty"`   // where the originals of what was damaged are kept
-	Damaged     []string      `json:"damaged,omitempty"`      // names of damaged segments
-	Swept       int           `json:"swept"`                  // temporary files removed
-	SkippedKeys int           `json:"skipped_keys,omitempty"` // damaged files of idempotency keys: what they knew is forgotten
+	Created     bool          `json:"created"`                    // the directory held no store
+	Unclean     bool          `json:"unclean"`                    // the last process did not close it
+	Kept        int           `json:"kept"`                       // items of the last group commit that were made durable again, and those of damaged segments that check
+	Unconfirmed int           `json:"unconfirmed"`                // items of it that did not check: their producers had no answer
+	Lost        int           `json:"lost"`                       // items that were known to be durable, were owed, and are not there
+	AtLeast     bool          `json:"more_may_be_lost,omitempty"` // more than those may be lost: nothing tells how many
+	Uncertain   int           `json:"uncertain,omitempty"`        // items that are not there, and of which nothing tells whether they were still owed
+	RolledBack  bool          `json:"rolled_back"`                // queues.db may be an older commit: the disk broke its word
+	Quarantine  string        `json:"quarantine,omitempty"`       // where the originals of what was damaged are kept, and this report
+	Damaged     []string      `json:"damaged,omitempty"`          // names of damaged segments
+	Renamed     []string      `json:"renamed,omitempty"`          // names of segments that had another one's
+	Aside       []string      `json:"aside,omitempty"`            // names of files that were in the log and are no segments of this store: they are in quarantine
+	Swept       int           `json:"swept"`                      // temporary files removed
+	SkippedKeys int           `json:"skipped_keys,omitempty"`     // damaged files of idempotency keys: what they knew is forgotten
 	Took        time.Duration `json:"took_ns"`
 
 	Queues *QueuesReport `json:"queues,omitempty"` // nil: queues.db was in order
@@ -94,7 +100,7 @@ func open(path string, o Options) (*store.Store, Report, *logHealer, error) {
 		}
 	}
 	r.Took = time.Since(began)
-	r.write(log)
+	s.tell(&r)
 	h.started()
 	r.log(log, path)
 	return st, r, h, nil
@@ -107,9 +113,6 @@ func newStart(dir string, log *slog.Logger, bound int64, r *Report) *start {
 
 // prepare does what must be done before the files are opened. It returns the temporary files that are to go after that.
 func (s *start) prepare(dir *store.Dir) (tmp []string, err error) {
-	if err = refuseLinks(dir.Path()); err != nil {
-		return nil, err
-	}
 	if tmp, err = leftovers(dir.Path()); err != nil {
 		return nil, err
 	}
@@ -125,7 +128,10 @@ func (s *start) prepare(dir *store.Dir) (tmp []string, err error) {
 		}
 		return tmp, store.Create(dir, uuid.New())
 	}
-	return tmp, s.patiently(s.prepareQueues)
+	if err := s.makeLog(); err != nil {
+		return nil, err
+	}
+	return tmp, s.settled(func() error { return s.patiently(s.prepareQueues) })
 }
 
 // A NotDirError says that something else is where the data directory should be.
@@ -141,6 +147,9 @@ func lock(path string) (*store.Dir, error) {
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	if err := refuseUnfit(real); err != nil {
+		return nil, err
 	}
 	return store.LockDir(real)
 }
@@ -174,8 +183,13 @@ func namesLast(path string) error {
 
 // With is the report with damage of the log that was met later on.
 func (r Report) With(h store.Healing) Report {
-	r.Kept, r.Lost = r.Kept+h.Kept, r.Lost+h.Lost
+	r.Kept, r.Lost, r.AtLeast = r.Kept+h.Kept, r.Lost+h.Lost, r.AtLeast || h.Unknown
 	return r
+}
+
+// bad reports whether something was damaged, or is missing.
+func (r *Report) bad() bool {
+	return r.Lost > 0 || r.AtLeast || r.Uncertain > 0 || r.RolledBack || len(r.Damaged)+len(r.Renamed)+len(r.Aside) > 0 || r.Queues != nil
 }
 
 func (r *Report) log(log *slog.Logger, path string) {
@@ -185,9 +199,9 @@ func (r *Report) log(log *slog.Logger, path string) {
 	switch {
 	case r.Created:
 		log.Info("store created", "dir", path, "elapsed", r.Took)
-	case r.Lost > 0 || r.RolledBack || len(r.Damaged) > 0:
-		log.Error("store recovered with losses", "dir", path, "kept", r.Kept, "lost", r.Lost, "unconfirmed", r.Unconfirmed,
-			"rolled_back", r.RolledBack, "quarantine", r.Quarantine, "elapsed", r.Took)
+	case r.bad():
+		log.Error("store recovered with losses", "dir", path, "kept", r.Kept, "lost", r.Lost, "at_least", r.AtLeast, "uncertain", r.Uncertain,
+			"unconfirmed", r.Unconfirmed, "rolled_back", r.RolledBack, "quarantine", r.Quarantine, "elapsed", r.Took)
 	case r.Unclean:
 		log.Info("store recovered", "dir", path, "kept", r.Kept, "unconfirmed", r.Unconfirmed, "elapsed", r.Took)
 	default:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"syscall"
 )
 
 // Carving takes out of a damaged queues.db whatever checks by itself: every value has its own checksum, so no link and
@@ -65,6 +66,7 @@ type carved struct {
 	bodies  map[bodyPlace]ranked[bodyRef]
 	queues  map[uint32]*carvedQueue
 	bad     []uint64 // pages in use that do not check, ascending
+	refused error    // the first that the disk did not give of the file; nil: it gave all
 }
 
 // A carvedQueue is what was found of one queue's bucket.
@@ -132,6 +134,10 @@ type carver struct {
 // carve reads the file at path. numbers are those of queues that may be in it. A file that is not there is as one in
 // which nothing checks.
 func carve(path string, numbers []uint32) (*carved, *carveTree, error) {
+	return carveWith(path, numbers, diskOps())
+}
+
+func carveWith(path string, numbers []uint32, disk ops) (*carved, *carveTree, error) {
 	out := &carved{formats: map[uint32]bool{}, sinks: map[string]ranked[Sink]{}, acks: map[uint64]ranked[int64]{},
 		bodies: map[bodyPlace]ranked[bodyRef]{}, queues: map[uint32]*carvedQueue{}}
 	f, err := os.Open(path)
@@ -146,14 +152,30 @@ func carve(path string, numbers []uint32) (*carved, *carveTree, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	c := &carver{r: f, size: fi.Size(), numbers: numbers, out: out}
+	file := &refusals{file: f, ops: &disk}
+	c := &carver{r: file, size: fi.Size(), numbers: numbers, out: out}
 	c.refill()
 	c.findRoot()
 	c.walk()
 	c.each(c.first) // names the queues, whose numbers the others need
 	c.each(c.second)
-	out.bad = c.tree.badPages()
+	out.bad, out.refused = c.tree.badPages(), file.err
 	return out, c.tree, nil
+}
+
+// refusals is a file, and the first error of the disk that reading it met.
+type refusals struct {
+	file *os.File
+	ops  *ops
+	err  error
+}
+
+func (r *refusals) ReadAt(b []byte, off int64) (int, error) {
+	n, err := r.ops.pread(r.file, b, off)
+	if errors.Is(err, syscall.EIO) && r.err == nil {
+		r.err = err
+	}
+	return n, err
 }
 
 // read returns a page, or what the file has of it; nil where the disk does not give it.

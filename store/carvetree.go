@@ -128,7 +128,7 @@ func (c *carver) guessRoot() {
 		c.follow(g.id, place{}, nil, nil, 0)
 		whole := len(c.tree.lost) == 0
 		c.take(g.id)
-		if whole {
+		if whole && g.state.Sinks == found[0].state.Sinks { // of what was before there were any the first commits are whole
 			return
 		}
 	}
@@ -197,7 +197,9 @@ func (c *carver) walk() {
 
 // lose notes that entries of a bucket may be lost.
 func (c *carver) lose(id uint64, in place, low, high []byte) {
-	c.tree.bad[id] = true
+	if id < c.pages {
+		c.tree.bad[id] = true
+	}
 	c.tree.lost = append(c.tree.lost, brokenRange{in, bytes.Clone(low), bytes.Clone(high)})
 	if in.depth == 1 && in.top == string(bucketBodies) {
 		c.tree.lostBody[id] = true
@@ -244,6 +246,9 @@ func (c *carver) followBranch(b []byte, id uint64, in place, low, high []byte, d
 		c.lose(id, in, low, high)
 	}
 	for i, child := range children {
+		if child >= c.pages {
+			c.tree.bad[id] = true // of which the file has none: it is this page that is wrong, or the file is cut
+		}
 		from, to := keys[i], high
 		if i == 0 {
 			from = low
@@ -311,6 +316,9 @@ func (c *carver) followBucket(key, value []byte, at int64, id uint64, in place, 
 		return
 	}
 	if root := binary.NativeEndian.Uint64(value); root != 0 {
+		if root >= c.pages {
+			c.tree.bad[id] = true
+		}
 		c.follow(root, sub, nil, nil, depth+1)
 		return
 	}
@@ -332,7 +340,9 @@ func (c *carver) readFree(m boltMeta) {
 	}
 	before := slices.Clone(w.seen)
 	if m.pages > uint64(1<<40)/uint64(c.page) || w.freelist(m.freelist) != nil {
-		c.tree.bad[m.freelist] = true
+		if m.freelist < c.pages {
+			c.tree.bad[m.freelist] = true
+		}
 		return
 	}
 	head := headOf(c.read(m.freelist))
@@ -373,26 +383,4 @@ func (t *carveTree) lostIn(name []byte) bool {
 	return !t.rooted || slices.ContainsFunc(t.lost, func(l brokenRange) bool {
 		return l.in.depth == 0 && inOrder(name, l.low, l.high) || l.in.depth == 1 && l.in.top == string(name)
 	})
-}
-
-// A seqRange is first ≤ seq < end.
-type seqRange struct{ first, end uint64 }
-
-var everything = seqRange{0, ^uint64(0)}
-
-func (r seqRange) has(seq uint64) bool { return r.first <= seq && seq < r.end }
-
-// rowsWithin returns the seqs whose rows have a key with low ≤ key < high.
-func rowsWithin(low, high []byte) seqRange {
-	r := everything
-	switch {
-	case len(low) > 0 && low[0] > kindRow || len(high) > 0 && high[0] < kindRow:
-		return seqRange{}
-	case len(low) == 9 && low[0] == kindRow:
-		r.first = keySeq(low)
-	}
-	if len(high) == 9 && high[0] == kindRow {
-		r.end = keySeq(high)
-	}
-	return r
 }

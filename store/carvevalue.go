@@ -208,3 +208,25 @@ func (q *carvedQueue) takeRow(rk rank, r Row) {
 }
 
 func (q *carvedQueue) saw(seq uint64) { q.highest = max(q.highest, seq) }
+
+// A seqRange is first ≤ seq < end.
+type seqRange struct{ first, end uint64 }
+
+var everything = seqRange{0, ^uint64(0)}
+
+func (r seqRange) has(seq uint64) bool { return r.first <= seq && seq < r.end }
+
+// rowsWithin returns the seqs whose rows have a key with low ≤ key < high.
+func rowsWithin(low, high []byte) seqRange {
+	r := everything
+	switch {
+	case len(low) > 0 && low[0] > kindRow || len(high) > 0 && high[0] < kindRow:
+		return seqRange{}
+	case len(low) == 9 && low[0] == kindRow:
+		r.first = keySeq(low)
+	}
+	if len(high) == 9 && high[0] == kindRow {
+		r.end = keySeq(high)
+	}
+	return r
+}

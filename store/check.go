@@ -18,13 +18,19 @@ type Finding struct {
 	Path   string `json:"path"`
 	Offset int64  `json:"offset"` // -1: not at one place
 	What   string `json:"what"`
+
+	Refused bool `json:"refused,omitempty"` // a start does not heal it, and refuses the directory
 }
 
 func (f Finding) String() string {
-	if f.Offset < 0 {
-		return f.Path + ": " + f.What
+	text := f.What
+	if f.Offset >= 0 {
+		text = fmt.Sprintf("byte %d: %s", f.Offset, text)
 	}
-	return fmt.Sprintf("%s: byte %d: %s", f.Path, f.Offset, f.What)
+	if f.Refused {
+		text += " (a start refuses the directory)"
+	}
+	return f.Path + ": " + text
 }
 
 // Checked says by number what was looked at, and what is known of damage that was dealt with before.
@@ -42,7 +48,7 @@ type Checked struct {
 
 // Check reads everything in a data directory and changes nothing: queues.db, all its bodies too, and every block, footer
 // and file of keys of the log. Nobody may have the store open: see Hold. progress, if not nil, is told how many bytes of
-// how many were looked at. Findings are what a start heals. Errors: *FormatError, and those of the disk.
+// how many were looked at. Findings are what a start heals, but for what is Refused. Errors: *FormatError, and those of the disk.
 func Check(dir string, progress func(done, total int64)) ([]Finding, Checked, error) {
 	c := checker{dir: dir, progress: progress}
 	if err := c.run(); err != nil {
@@ -78,7 +84,8 @@ type checker struct {
 	done, total int64
 	findings    []Finding
 	sums        Checked
-	queues      *queues // nil: it is damaged
+	queues      *queues  // nil: it is damaged
+	uuid        [16]byte // of the store, by queues.db; zeros: it does not tell
 }
 
 func (c *checker) run() error {
@@ -93,11 +100,7 @@ func (c *checker) run() error {
 	if err := c.checkQueues(); err != nil {
 		return err
 	}
-	var uuid [16]byte
-	if c.queues != nil {
-		uuid = c.queues.uuid
-	}
-	log, err := readLog(filepath.Join(c.dir, logDir), uuid, true, diskOps())
+	log, err := readLog(filepath.Join(c.dir, logDir), c.uuid, true, diskOps())
 	if err != nil {
 		return err
 	}
@@ -124,7 +127,7 @@ func (c *checker) step(n int64) {
 }
 
 func (c *checker) find(path string, off int64, format string, args ...any) {
-	c.findings = append(c.findings, Finding{path, off, fmt.Sprintf(format, args...)})
+	c.findings = append(c.findings, Finding{Path: path, Offset: off, What: fmt.Sprintf(format, args...)})
 }
 
 // checkQueues looks at queues.db. Where its tree is broken, each page that does not check is told.
@@ -150,7 +153,7 @@ func (c *checker) checkQueues() error {
 	case err != nil:
 		return err
 	}
-	c.queues = q
+	c.queues, c.uuid = q, q.uuid
 	c.sums.Sinks, c.sums.Bodies, c.sums.Unclean = len(q.sinks), int64(q.meta.Bodies), !q.meta.Clean
 	for _, m := range q.queues {
 		for _, rows := range m.rows {
@@ -185,6 +188,7 @@ func (c *checker) carveQueues(path string, first *DamageError) error {
 	if err != nil {
 		return err
 	}
+	c.uuid = found.uuid.v
 	for _, id := range found.bad {
 		c.find(path, int64(id)*tree.pageSize, "page %d does not check", id)
 	}
@@ -195,17 +199,21 @@ func (c *checker) carveQueues(path string, first *DamageError) error {
 }
 
 func (c *checker) checkLog(r *logReading) error {
-	c.findings = append(c.findings, r.findings...)
 	var known damageRecord
 	if c.queues != nil {
 		known = c.queues.hurt
-		c.checkGaps(r, known)
+	}
+	c.checkNames(r, known)
+	if err := c.checkGaps(r, known); err != nil {
+		return err
 	}
 	for i, g := range r.segs {
 		c.sums.Segments++
 		if known.has(g.serial) {
 			c.sums.Healed++
-			c.step(g.allocated)
+			if err := c.checkHealed(g, r.limit(i), known.lost); err != nil {
+				return err
+			}
 			continue
 		}
 		if err := c.checkSegment(r, g, r.limit(i)); err != nil {
@@ -213,23 +221,6 @@ func (c *checker) checkLog(r *logReading) error {
 		}
 	}
 	return c.checkKeys(r)
-}
-
-// checkGaps tells what is missing between segments, and before the first, that some queue has not settled.
-func (c *checker) checkGaps(r *logReading, known damageRecord) {
-	state, end := c.queues.logState(), uint64(1)
-	for _, g := range r.segs {
-		from := max(end, state.OldestNeeded)
-		if from < g.first && !covers(state.Holes, from, g.first) {
-			for _, m := range missing(known.lost, from, g.first) {
-				c.find(g.path, -1, "seqs %d to %d are missing before it", m.first, m.end-1)
-			}
-		}
-		end = max(end, g.end)
-	}
-	if len(r.segs) == 0 && state.OldestNeeded < state.Synced {
-		c.find(r.log.dir, -1, "seqs %d to %d are missing", state.OldestNeeded, state.Synced-1)
-	}
 }
 
 // checkSegment looks at every block and every item. What stands at the end of the newest segment after an unclean stop
@@ -261,6 +252,50 @@ func (c *checker) checkSegment(r *logReading, g *segment, limit uint64) error {
 	}
 	c.checkRest(g, s, off, size, limit)
 	c.step(began + g.allocated - c.done)
+	return nil
+}
+
+// checkHealed looks at a segment whose damage was dealt with before: only what was not told then is a finding.
+func (c *checker) checkHealed(g *segment, limit uint64, lost []lostRange) error {
+	size := g.allocated
+	if g.sealed {
+		size, limit = g.size, g.end
+	}
+	s := newSurvey(g, newBlockReader(g, g.file, size, readBytes), limit)
+	if err := s.run(); err != nil {
+		return err
+	}
+	end := s.end
+	if g.sealed {
+		end = g.end
+	}
+	due, n := max(g.first, g.header.Highest+1), uint64(0)
+	miss := func(end uint64) {
+		for _, m := range missing(lost, due, end) {
+			n += m.end - m.first
+		}
+	}
+	for i := range s.found {
+		b := &s.found[i]
+		t, err := s.load(b)
+		if err != nil {
+			return err
+		}
+		if b.chain && b.Flags&blockGap != 0 {
+			due = max(due, b.First)
+		}
+		items, _ := t.salvage()
+		for j := range items {
+			miss(items[j].Seq)
+			due = items[j].Seq + 1
+		}
+		c.sums.Blocks++
+		c.sums.Items += int64(len(items))
+	}
+	if miss(end); n > 0 {
+		c.find(g.path, -1, "%d items do not check, beside those that were told as lost before", n)
+	}
+	c.step(g.allocated)
 	return nil
 }
 
@@ -310,49 +345,5 @@ func (c *checker) checkKeys(r *logReading) error {
 		}
 	}
 	slices.SortStableFunc(c.findings, func(a, b Finding) int { return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Offset, b.Offset)) })
-	return nil
-}
-
-// Salvage reads every segment now, and deals with what is damaged of them as readers would when they come to it.
-// progress, if not nil, is told how many bytes of how many were read. Where damage is refused the first is returned.
-func (s *Store) Salvage(progress func(done, total int64)) error {
-	var done, total int64
-	views := s.log.views()
-	for _, v := range views {
-		total += v.size
-	}
-	for _, v := range views {
-		if known := s.log.record(); !known.has(v.seg.serial) {
-			if err := s.log.readAll(v); err != nil && !v.seg.gone.Load() {
-				return fmt.Errorf("salvage: %w", err)
-			}
-		}
-		if done += v.size; progress != nil {
-			progress(done, total)
-		}
-	}
-	return nil
-}
-
-// readAll reads the blocks of a segment up to the first that is damaged, which it has mended.
-func (l *segmentLog) readAll(v view) error {
-	f, err := v.seg.open()
-	if err != nil {
-		return err
-	}
-	r := newBlockReader(v.seg, f, v.size, readBytes)
-	for off := v.seg.start; off < v.size; {
-		h, err := r.block(off)
-		if err == nil {
-			_, _, err = r.itemsOf(&h, off)
-		}
-		if err = readError(v.seg, off, err); isDamage(err) {
-			return l.mend(&v)
-		}
-		if err != nil {
-			return err
-		}
-		off += int64(h.size())
-	}
 	return nil
 }

@@ -144,16 +144,26 @@ func (d *decoder) items(h *blockHeader, b []byte, seed uint32) ([]Item, int, err
 
 // cutItem cuts one item's payload off the front of b, and checks it.
 func cutItem(b []byte, seed uint32) (payload, rest []byte, err error) {
-	n, w := binary.Uvarint(b)
-	if w <= 0 || n < 3 || uint64(len(b)-w) < 4 || n > uint64(len(b)-w-4) {
+	w, n, ok := itemLength(b)
+	if !ok {
 		return nil, nil, errItem
 	}
-	end := w + 4 + int(n)
+	end := w + 4 + n
 	payload = b[w+4 : end : end]
 	if crc32.Update(seed, castagnoli, payload) != binary.BigEndian.Uint32(b[w:]) {
 		return nil, nil, errItem
 	}
 	return payload, b[end:], nil
+}
+
+// itemLength reads how long the payload of the item at the front of b is. Before it stand w bytes of that length, and a
+// checksum. ok: b has all of it.
+func itemLength(b []byte) (w, n int, ok bool) {
+	length, w := binary.Uvarint(b)
+	if w <= 0 || length < 3 || uint64(len(b)-w) < 4 || length > uint64(len(b)-w-4) {
+		return 0, 0, false
+	}
+	return w, int(length), true
 }
 
 // item decodes one payload: see appendPayload.

@@ -64,17 +64,18 @@ func (l *segmentLog) lose(first, end uint64, near []queueTally, known logState) 
 	l.noteLost(spread([]hole{{first: first, end: end}}, per))
 }
 
-// loseBefore notes what is missing before a segment, from a seq on.
-func (l *segmentLog) loseBefore(i int, from uint64, known logState) {
+// lostBefore is what is missing before a segment, from a seq on: for whom it was the headers tell, or it was for all of the
+// queues.
+func (l *segmentLog) lostBefore(i int, from uint64, queues []uint32) []lostRange {
 	g := l.segs[i]
-	per := likely(nil, g.first-from, known.Queues)
+	per := likely(nil, g.first-from, queues)
 	if accepted, _, ok := l.acceptedUpTo(i); (ok && i > 0 || g.serial == 2) && !g.headless {
 		per = nil
-		for _, number := range known.Queues {
+		for _, number := range queues {
 			if t := g.header.Queues[number].Accepted.Sub(accepted[number]); t.Items > 0 {
 				per = append(per, queueTally{number, t})
 			}
 		}
 	}
-	l.noteLost(spread([]hole{{first: from, end: g.first}}, per))
+	return spread([]hole{{first: from, end: g.first}}, per)
 }

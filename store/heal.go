@@ -16,9 +16,10 @@ import (
 // what is left is read in place.
 type wound struct {
 	path    string // empty: a file is missing
-	serial  uint64
-	changes bool // the file may change in place later on
-	kept    int  // items that check
+	serial  uint64 // 0: of segments between others
+	unknown bool   // nothing tells how much is lost
+	changes bool   // the file may change in place later on
+	kept    int    // items that check
 	lost    []lostRange
 }
 
@@ -45,6 +46,8 @@ func (s *Store) treatWounds(wounds []wound) error {
 			if err := s.log.opts.Quarantine(w.path, w.changes); err != nil {
 				return fmt.Errorf("quarantine %s: %w", w.path, err)
 			}
+		}
+		if w.serial != 0 {
 			serials = []uint64{w.serial}
 		}
 		n := s.queues.owedLost(w.lost)
@@ -58,7 +61,7 @@ func (s *Store) treatWounds(wounds []wound) error {
 		s.healed.Kept, s.healed.Lost = s.healed.Kept+w.kept, s.healed.Lost+n
 		s.healMu.Unlock()
 		if s.log.opts.Healed != nil {
-			s.log.opts.Healed(Healing{Path: w.path, Kept: w.kept, Lost: n})
+			s.log.opts.Healed(Healing{Path: w.path, Kept: w.kept, Lost: n, Unknown: w.unknown})
 		}
 	}
 	return nil
@@ -246,6 +249,9 @@ func (l *segmentLog) mend(v *view) error {
 	}
 	x.finish(now.end, now.queues, nil, l.record())
 	if known := l.record(); len(x.newly) > 0 || !known.has(g.serial) {
+		if known.has(g.serial) {
+			x.kept = 0 // that was told when it was damaged first
+		}
 		if err := l.treat([]wound{{path: g.path, serial: g.serial, changes: now.last, kept: x.kept, lost: x.newly}}); err != nil {
 			return err
 		}

@@ -16,7 +16,10 @@ type logReading struct {
 	segs     []*segment // by serial; their files are open for reading
 	headless []headlessFile
 	findings []Finding
-	foreign  *DamageError // the first segment that is not this store's, or not where it belongs; nil: none is
+	strays   []string     // segments whose header is that of another one, or of another store
+	foreign  *DamageError // the first of them that is what its header says; nil: none is
+	guessed  bool         // only segments tell whose store this is
+	mixed    bool         // some are of another store
 }
 
 // A headlessFile is a segment of which the header does not check.
@@ -43,7 +46,7 @@ func readLog(dir string, uuid [16]byte, giveUp bool, disk ops) (*logReading, err
 	}
 	r.sort()
 	r.dropStrangers()
-	if err := r.addHeadless(); err != nil {
+	if err := cmpError(r.addStrays(), r.addHeadless()); err != nil {
 		return nil, errors.Join(err, r.close())
 	}
 	for i, g := range r.segs {
@@ -72,21 +75,38 @@ func (r *logReading) add(path string) error {
 		return errors.Join(err, f.Close())
 	}
 	g := r.log.newSegment(h, length)
-	if g.path != path {
-		r.foreigner(path, 32, "the header says that this is "+filepath.Base(g.path))
-		return f.Close()
-	}
-	g.file = f
+	g.path, g.file = path, f
 	r.segs = append(r.segs, g)
 	return nil
 }
 
-// foreigner notes a segment that is left out, and that a start refuses.
-func (r *logReading) foreigner(path string, off int64, what string) {
-	r.findings = append(r.findings, Finding{path, off, what})
-	if r.foreign == nil {
-		r.foreign = &DamageError{path, off, what}
+// addStrays adds the segments whose header is that of another one, and leaves out those that are another one.
+func (r *logReading) addStrays() error {
+	for _, path := range r.strays {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		h, _, err := readHeader(f, path)
+		damage := &DamageError{Path: path}
+		if err == nil {
+			damage = r.log.misplaced(h, path)
+		}
+		g, err := r.log.byName(f, path)
+		if err != nil {
+			return errors.Join(err, f.Close())
+		}
+		r.findings = append(r.findings, Finding{Path: damage.Path, Offset: damage.Offset, What: damage.What})
+		if g == nil {
+			r.foreign, r.mixed = cmp.Or(r.foreign, damage), r.mixed || damage.What == whatStranger
+			_ = f.Close()
+			continue
+		}
+		g.file = f
+		r.segs = append(r.segs, g)
 	}
+	r.sort()
+	return nil
 }
 
 // givesUp reports whether an error is of what the disk does not give, and counts as damage.
@@ -105,9 +125,9 @@ func (r *logReading) addHeadless() error {
 		}
 		g, err := r.log.headless(f, file.path, file.cause)
 		if d, damaged := errors.AsType[*DamageError](file.cause); damaged {
-			r.findings = append(r.findings, Finding{d.Path, d.Offset, d.What})
+			r.findings = append(r.findings, Finding{Path: d.Path, Offset: d.Offset, What: d.What})
 		} else if err == nil {
-			r.findings = append(r.findings, Finding{file.path, 8, "the header does not check"})
+			r.findings = append(r.findings, Finding{Path: file.path, Offset: 8, What: "the header does not check"})
 		}
 		if err != nil {
 			if err = errors.Join(err, f.Close()); !isDamage(err) {
@@ -122,18 +142,18 @@ func (r *logReading) addHeadless() error {
 	return nil
 }
 
-// dropStrangers leaves the segments of one store: the one that was asked for, else that of the newest segment.
+// dropStrangers leaves the segments of one store that have their own names: the store that was asked for, else that of the newest segment.
 func (r *logReading) dropStrangers() {
 	if r.log.uuid == ([16]byte{}) && len(r.segs) > 0 {
-		r.log.uuid = r.segs[len(r.segs)-1].header.UUID
+		r.log.uuid, r.guessed = r.segs[len(r.segs)-1].header.UUID, true
 	}
 	r.segs = slices.DeleteFunc(r.segs, func(g *segment) bool {
-		strange := g.header.UUID != r.log.uuid
-		if strange {
-			r.foreigner(g.path, 16, "the segment belongs to another store")
+		stray := r.log.misplaced(g.header, g.path) != nil
+		if stray {
+			r.strays = append(r.strays, g.path)
 			_ = g.close()
 		}
-		return strange
+		return stray
 	})
 }
 

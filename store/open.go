@@ -103,14 +103,16 @@ func (l *segmentLog) identify(f *os.File, path string) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	if h.UUID != l.uuid {
-		return nil, &DamageError{Path: path, Offset: 16, What: "the segment belongs to another store"}
+	damage := l.misplaced(h, path)
+	if damage == nil {
+		return l.newSegment(h, length), nil
 	}
-	g := l.newSegment(h, length)
-	if g.path != path {
-		return nil, &DamageError{Path: path, Offset: 32, What: "the header says that this is " + filepath.Base(g.path)}
+	if l.heals() {
+		if g, err := l.byName(f, path); g != nil || err != nil {
+			return g, err
+		}
 	}
-	return g, nil
+	return nil, &MisplacedError{Damage: damage, UUID: l.uuid}
 }
 
 func (l *segmentLog) loadFooter(g *segment, f *os.File) error {
@@ -160,7 +162,7 @@ func (l *segmentLog) checkGaps(known logState) error {
 			if !l.heals() {
 				return g.damage(-1, fmt.Errorf("seqs %d to %d are missing before it", from, g.first-1))
 			}
-			l.loseBefore(i, from, known)
+			l.noteLost(l.lostBefore(i, from, known.Queues))
 		}
 		end = g.end
 	}

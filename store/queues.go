@@ -125,7 +125,11 @@ func checkFile(path string) error {
 	}
 	err = checkPages(f, fi.Size(), newest)
 	if page, ok := errors.AsType[*pageError](err); ok {
-		return &DamageError{Path: path, Offset: int64(page.id) * int64(report.PageSize), What: page.Error()}
+		off := int64(-1)
+		if page.id < uint64(fi.Size())/uint64(report.PageSize) {
+			off = int64(page.id) * int64(report.PageSize)
+		}
+		return &DamageError{Path: path, Offset: off, What: page.Error()}
 	}
 	return err
 }

@@ -71,6 +71,8 @@ type Reader struct {
 	seg   *segment // nil: to be found again
 	off   int64
 	block *blockReader
+
+	salvaged salvagedBlock // the block of a damaged segment that it is in
 }
 
 // Reader returns a reader of a queue's items at or above from. It needs no closing.
@@ -81,7 +83,9 @@ func (l *segmentLog) reader(queue uint32, from uint64) *Reader {
 }
 
 // Seek lets Next go on at from.
-func (r *Reader) Seek(from uint64) { r.at, r.from, r.ahead, r.seg = from, from, nil, nil }
+func (r *Reader) Seek(from uint64) {
+	r.at, r.from, r.ahead, r.seg, r.salvaged = from, from, nil, nil, salvagedBlock{}
+}
 
 // Next returns the next block that has an item at or above where the reader is, and an item for its queue. Items of
 // other queues may be in it, and items below. Where items are lost that were for the queue, a block of tombstones stands
@@ -203,18 +207,34 @@ func (r *Reader) read() (*Block, error) {
 	return &Block{h.First, h.Group, h.QueueTime, r.block.masks, items, r.block.plainSize(&h)}, nil
 }
 
+// A salvagedBlock is what checks of a block, so that it is looked through once and not for each part of it.
+type salvagedBlock struct {
+	seg    *segment
+	off    int64
+	mended int // of the view
+	wanted bool
+	items  []Item
+	masks  []*Mask
+	size   int
+}
+
 // salvage returns the next items of a block of a damaged segment that stand together. nil: there is nothing more for the
 // queue in it.
 func (r *Reader) salvage(v *view, b *foundBlock) (*Block, error) {
-	wanted, items, err := r.block.salvaged(v, b, func() bool { return r.block.wants(r.queue) }, r.log.record().lost)
-	if err != nil {
-		return nil, err
+	s := &r.salvaged
+	if s.seg != r.seg || s.off != b.off || s.mended != v.mended {
+		wanted, items, err := r.block.salvaged(v, b, func() bool { return r.block.wants(r.queue) }, r.log.record().lost)
+		if err != nil {
+			return nil, err
+		}
+		*s = salvagedBlock{r.seg, b.off, v.mended, wanted, items, r.block.masks, r.block.plainSize(&b.blockHeader)}
 	}
+	items := s.items
 	for len(items) > 0 && items[0].Seq < r.from {
 		items = items[1:]
 	}
-	if !wanted || len(items) == 0 {
-		r.from = b.end()
+	if !s.wanted || len(items) == 0 {
+		r.from, r.salvaged = b.end(), salvagedBlock{}
 		return nil, nil
 	}
 	n := 1
@@ -222,7 +242,7 @@ func (r *Reader) salvage(v *view, b *foundBlock) (*Block, error) {
 		n++
 	}
 	r.from = items[n-1].Seq + 1
-	return &Block{items[0].Seq, b.Group, b.QueueTime, r.block.masks, items[:n:n], r.block.plainSize(&b.blockHeader)}, nil
+	return &Block{items[0].Seq, b.Group, b.QueueTime, s.masks, items[:n:n], s.size}, nil
 }
 
 // readError tells damage from a disk that did not answer.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 )
 
 // A Rebuild is a new queues.db, made of what is left of a damaged or missing one, before it is written. Nothing is lost
@@ -27,6 +28,9 @@ type Rebuild struct {
 	bodies map[bodyPlace]bodyRef
 	acks   []Ack
 	sums   Rebuilt
+
+	lost     []lostRange // of segments that are missing
+	released []hole      // where segments may have been released
 }
 
 // Rebuilt says by number what a rebuilt queues.db is made of, and what is lost.
@@ -38,13 +42,15 @@ type Rebuilt struct {
 	Missing   int      // items outside the log that do not check; the log may have them still
 	Lost      int      // items of which the row is there and the body, which the log has no more, is not
 	Uncounted bool     // nobody knows how many items were outside the log
+	Gone      int      // items of segments that are missing, which were owed
+	Uncertain int      // items that no segment has, and of which nothing tells whether they were owed
 	Older     bool     // it is of a commit that may not be the newest: no pair of meta pages says that it is
 	PageSize  int64
 	BadPages  []int64 // offsets of what does not check of the old file
 }
 
 // PlanRebuild looks at what is left of the queues.db in dir, and at the log, and changes nothing. The uuid is for a store
-// of which nothing tells its own. What the disk does not give of the log is an error, which may pass; with giveUp, after it
+// of which nothing tells its own. What the disk does not give of them is an error, which may pass; with giveUp, after it
 // was tried for long enough, it is damage. Errors: *FormatError; *DamageError where a segment is of another store, or not
 // where it belongs: a start refuses it too; and those of the file system. Close it.
 func PlanRebuild(dir string, uuid [16]byte, giveUp bool) (*Rebuild, error) {
@@ -66,8 +72,11 @@ func planRebuild(dir string, uuid [16]byte, giveUp bool, disk ops) (_ *Rebuild, 
 			err = errors.Join(err, r.Close())
 		}
 	}()
-	if r.found, r.tree, err = carve(path, headerNumbers(r.log.header())); err != nil {
+	if r.found, r.tree, err = carveWith(path, headerNumbers(r.log.header()), disk); err != nil {
 		return nil, err
+	}
+	if r.found.refused != nil && !giveUp {
+		return nil, r.found.refused
 	}
 	if err = r.found.checkFormats(path); err != nil {
 		return nil, err
@@ -84,7 +93,7 @@ func planRebuild(dir string, uuid [16]byte, giveUp bool, disk ops) (_ *Rebuild, 
 		}
 	}
 	if foreign := r.log.foreign; foreign != nil { // whose store this is must not be guessed
-		return nil, foreign
+		return nil, &MisplacedError{Damage: foreign, UUID: r.log.log.uuid, Guessed: r.found.uuid.rank == 0}
 	}
 	return r, r.plan()
 }
@@ -118,6 +127,7 @@ func (r *Rebuild) plan() error {
 	if err := r.adoptBodies(); err != nil {
 		return err
 	}
+	r.planGaps()
 	if err := r.fill(); err != nil {
 		return err
 	}
@@ -204,6 +214,9 @@ func (r *Rebuild) adoptBodies() error {
 			continue
 		}
 		it, err := readBody(f, id, r.found.bodies[id].v)
+		if errors.Is(err, syscall.EIO) && !r.log.givesUp(err) {
+			return err
+		}
 		if err != nil {
 			continue // it checked a moment ago: the disk does not give it any more
 		}
@@ -299,15 +312,7 @@ func (r *Rebuild) planMeta() {
 		r.state.Given = max(r.state.Given, n)
 		r.state.Highest = max(r.state.Highest, q.highest)
 	}
-	r.holes = slices.Clone(r.found.holes)
-	if r.tree.lostIn(bucketMeta) || !r.found.books.current() {
-		for i, g := range r.log.segs {
-			if end := r.log.limit(i); end > g.end {
-				r.holes = append(r.holes, hole{first: g.end, end: end})
-			}
-		}
-	}
-	r.holes = mergeHoles(r.holes)
+	r.holes = mergeHoles(slices.Concat(r.found.holes, r.released))
 }
 
 // count fills in the numbers of the report.

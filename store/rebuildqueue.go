@@ -20,6 +20,7 @@ type newQueue struct {
 	first, last uint64 // frozen: first ≤ seq < last, whatever the mask
 
 	whole    bool       // nothing of it was lost
+	skipped  hole       // seqs that its cursor left out, as no segment has them
 	lost     []seqRange // rows may be, of these seqs
 	rewound  bool       // the stream begins again where rows may have been lost
 	low      uint64     // no row without a body is below it
@@ -87,7 +88,9 @@ func (r *Rebuild) planLosses(q *newQueue, found *carvedQueue, frozen bool) {
 		from := r.log.from(max(q.low, q.lost[i].first))
 		span += max(min(q.lost[i].end, q.cursor), from) - from
 	}
-	q.cursor = r.log.from(q.cursor)
+	if at := r.log.from(q.cursor); !found.cursor.current() {
+		q.skipped, q.cursor = hole{first: q.cursor, end: at}, at
+	}
 	if !found.cursor.current() && !r.tree.newest {
 		q.lost = []seqRange{everything}
 	}
@@ -252,8 +255,8 @@ func (r *Rebuild) balance(broken []*newQueue) error {
 	}
 	for _, q := range broken {
 		waiting := q.stream
-		for i := range r.found.damage.v.lost {
-			waiting = waiting.Add(q.stillLost(&r.found.damage.v.lost[i]))
+		for _, l := range slices.Concat(r.found.damage.v.lost, r.lost) {
+			waiting = waiting.Add(q.stillLost(&l))
 		}
 		q.counts.Dead = Tally{}
 		for _, row := range q.rows {

@@ -204,7 +204,7 @@ func (w *rebuildWriter) outer(tx *bolt.Tx, bodies uint64) error {
 		}
 	}
 	acks := &entries{q: w.q, name: "acks", b: tx.Bucket(bucketAcks)}
-	t := &transaction{q: w.q, tx: tx, acks: acks, wall: w.r.found.wall, holes: w.r.holes, damage: w.r.found.damage.v}
+	t := &transaction{q: w.q, tx: tx, acks: acks, wall: w.r.found.wall, holes: w.r.holes, damage: w.r.found.damage.v.with(nil, w.r.lost)}
 	if err := t.putAcks(w.r.acks, nil); err != nil {
 		return err
 	}

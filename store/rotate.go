@@ -116,6 +116,9 @@ func (l *segmentLog) newHeader(first uint64, snap snapshot) (*segment, []byte) {
 	if n := len(l.segs); n > 0 {
 		h.Serial = l.segs[n-1].serial + 1
 	}
+	for l.hurt.has(h.Serial) {
+		h.Serial++ // of a segment that is missing
+	}
 	for n, q := range snap.Queues {
 		h.Queues[n] = headerQueue{Cursor: q.Cursor, LowestOwed: q.LowestOwed}
 	}

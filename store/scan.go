@@ -35,10 +35,7 @@ func (l *segmentLog) scanAll(known logState) error {
 // whatever stands behind.
 func (l *segmentLog) scanFull(g, next *segment, known logState) error {
 	if g.sealed {
-		if g.headless {
-			l.note(g, &examination{kept: int(g.items)}, false)
-		}
-		return nil
+		return l.scanSealed(g, known)
 	}
 	limit, _ := known.endOf(g, next)
 	off, err := scanBlocks(g, limit, nil)
@@ -77,6 +74,30 @@ func (l *segmentLog) examineFull(g, next *segment, known logState) error {
 	return nil
 }
 
+// scanSealed examines a sealed segment of which the header is destroyed, unless that was done before: what else is damaged
+// of it is told with that.
+func (l *segmentLog) scanSealed(g *segment, known logState) error {
+	if !g.headless || l.hurt.has(g.serial) {
+		return nil
+	}
+	f, err := g.open()
+	if err != nil {
+		return err
+	}
+	s, err := l.survey(g, f, g.size, g.end)
+	if err != nil {
+		return g.named(err)
+	}
+	x, err := l.examine(g, s, s.found)
+	if err != nil {
+		return g.named(err)
+	}
+	x.finish(g.end, g.queues, known.Queues, l.hurt)
+	l.note(g, x, false)
+	g.become(x)
+	return nil
+}
+
 // endOf is where a segment ended that has no footer and that another follows: there, or at what was released between
 // them. sure is false where nobody can tell, as nothing from the segment on is owed: then its last block ends it.
 func (known *logState) endOf(g, next *segment) (end uint64, sure bool) {
@@ -96,7 +117,7 @@ func (known *logState) endOf(g, next *segment) (end uint64, sure bool) {
 
 // become takes over what an examination found.
 func (g *segment) become(x *examination) {
-	x.allocated, x.keysFile = g.allocated, g.keysFile
+	x.allocated, x.keysFile, x.sealed = g.allocated, g.keysFile, g.sealed
 	g.segmentState = x.segmentState
 }
 
@@ -106,10 +127,11 @@ func (l *segmentLog) scanNewest(g *segment, known logState) error {
 	n := len(l.hurt.lost)
 	l.baseless = l.baseless || l.hurt.has(g.serial) || n > 0 && l.hurt.lost[n-1].end > g.first
 	if g.sealed { // the ones behind it are missing
-		addAccepted(l.accepted, g.queues)
-		if g.headless {
-			l.note(g, &examination{kept: int(g.items)}, false)
+		if err := l.scanSealed(g, known); err != nil {
+			return err
 		}
+		addAccepted(l.accepted, g.queues)
+		l.missNext(g, known)
 		return l.checkEnd(g, g.size, known)
 	}
 	var err error
@@ -122,6 +144,14 @@ func (l *segmentLog) scanNewest(g *segment, known logState) error {
 		return l.examineNewest(g, known)
 	}
 	return err
+}
+
+// missNext notes that the newest segment is missing: one gets its footer when another follows it. What that one had beyond
+// what queues.db knows of nobody can tell, unless the store was closed in order. Its serial is not given again.
+func (l *segmentLog) missNext(g *segment, known logState) {
+	if l.heals() && !l.hurt.has(g.serial+1) {
+		l.wounds = append(l.wounds, wound{serial: g.serial + 1, unknown: !known.Clean})
+	}
 }
 
 // scanTail follows the chain of blocks of the newest segment, and decides where it ends.

@@ -33,6 +33,8 @@ type Healing struct {
 	Path string // of the segment; empty: it is missing
 	Kept int    // items of it that check, and stay where they are
 	Lost int    // items that do not, and were owed to someone
+
+	Unknown bool // more may be lost than that: nothing tells how much the segment had
 }
 
 func (o Options) withDefaults() (Options, error) {

@@ -61,6 +61,14 @@ func renameNoReplace(dir, old, new string) error {
 	return nil
 }
 
+// swapNames lets two files have each other's names, at once. Not every file system can.
+func swapNames(a, b string) error {
+	if err := unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE); err != nil {
+		return &os.LinkError{Op: "swap names", Old: a, New: b, Err: err}
+	}
+	return nil
+}
+
 // lockFile takes the exclusive lock of f without waiting; held reports that somebody else has it.
 func lockFile(f *os.File) (held bool, err error) {
 	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)

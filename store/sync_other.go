@@ -34,6 +34,11 @@ func renameNoReplace(dir, old, new string) error {
 	return renameChecked(filepath.Join(dir, old), filepath.Join(dir, new))
 }
 
+// swapNames lets two files have each other's names, where that can be done at once.
+func swapNames(a, b string) error {
+	return &os.LinkError{Op: "swap names", Old: a, New: b, Err: errors.ErrUnsupported}
+}
+
 // lockFile takes no lock here: bbolt's own on queues.db still keeps a second process out.
 func lockFile(*os.File) (held bool, err error) { return false, nil }
 

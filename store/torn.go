@@ -142,25 +142,44 @@ func (b *tornBlock) salvage() ([]tornItem, map[string][]byte) {
 	}
 	plain, _, _ := d.plain(&b.header, b.items, b.seed) // zeros for what does not check
 	var items []tornItem
+	var sums *spans // nil: nothing was searched yet
 	next := uint64(0)
-	for rest := plain; len(rest) >= minItem && next < uint64(b.header.Count); {
-		index, ok := peekIndex(rest)
+	for off := 0; len(plain)-off >= minItem && next < uint64(b.header.Count); {
+		index, ok := peekIndex(plain[off:])
 		if ok && index >= next && index < uint64(b.header.Count) {
-			payload, after, err := cutItem(rest, b.seed)
+			payload, end, checks := cutAt(plain, off, b.seed, sums)
 			var it tornItem
-			if err == nil && d.item(&it.Item, &b.header, payload, int(index)) == nil {
+			if checks && d.item(&it.Item, &b.header, payload, int(index)) == nil {
 				it.goesOn = d.flags&itemGoesOn != 0
 				items = append(items, it)
-				next, rest = index+1, after
+				next, off = index+1, end
 				continue
 			}
 		}
 		if b.header.Count == 1 {
 			break
 		}
-		rest = rest[1:]
+		if sums == nil {
+			sums = newSpans(plain)
+		}
+		off++
 	}
 	return items, d.positions
+}
+
+// cutAt is cutItem at an offset of b. sums, if not nil, are those of b.
+func cutAt(b []byte, off int, seed uint32, sums *spans) (payload []byte, end int, checks bool) {
+	if sums == nil {
+		payload, rest, err := cutItem(b[off:], seed)
+		return payload, len(b) - len(rest), err == nil
+	}
+	w, n, ok := itemLength(b[off:])
+	if !ok {
+		return nil, 0, false
+	}
+	from := off + w + 4
+	end = from + n
+	return b[from:end:end], end, sums.sum(seed, from, end) == binary.BigEndian.Uint32(b[off+w:])
 }
 
 // peekIndex reads the index of what may be an item.

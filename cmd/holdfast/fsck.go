@@ -54,8 +54,10 @@ func fsckCommand(streams cli.Streams) *cobra.Command {
 		Short: "Check a data directory without changing it",
 		Long: "Check every block of the log, every footer and file of keys, and the queues, and change nothing. DIR may be a\n" +
 			"copy from another machine; without it the configured directory is meant. No process may have it open.\n\n" +
-			"It prints a line per finding. Exit code 0: all is well; 1: there are findings: `holdfast serve` and\n" +
-			"`holdfast salvage` heal damage, and refuse a segment of another store or under another name; 74: it cannot be read; 75: a running process has it; 78: it is of another format.",
+			"It prints a line per finding. `holdfast serve` and `holdfast salvage` heal what is found, keep the originals and tell\n" +
+			"what is lost; where they refuse the directory the finding says so, and that is for you to mend.\n\n" +
+			"Exit code 0: all is well; 1: there are findings; 74: it holds no store, or cannot be read; 75: a running process\n" +
+			"has it; 78: it is of another format, or no directory.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			dir, err := f.dir(args)
@@ -100,10 +102,20 @@ func showFindings(w io.Writer, dir string, found []store.Finding, sums store.Che
 	return nil
 }
 
+// nextStep says what an operator does about findings.
+func nextStep(found []store.Finding) string {
+	for _, f := range found {
+		if f.Refused {
+			return "; a start refuses the directory until that is mended by hand"
+		}
+	}
+	return "; a start or `holdfast salvage` heals, and tells what is lost"
+}
+
 func verdictOf(found []store.Finding, sums store.Checked) string {
 	text := "all is well"
 	if len(found) > 0 {
-		text = count(len(found), "finding")
+		text = count(len(found), "finding") + nextStep(found)
 	}
 	if sums.Unclean {
 		text += "; it was not closed in order, a start looks at the end of the log"
@@ -121,7 +133,10 @@ func salvageCommand(streams cli.Streams) *cobra.Command {
 		Short: "Heal a data directory offline",
 		Long: "Heal what is damaged in a data directory, as `holdfast serve` does when it starts, but all of it at once: a service\n" +
 			"heals a part of the log when it first reads it. The originals are kept in DIR/quarantine. Nothing is delivered.\n\n" +
-			"It prints the report. Exit code 0: all that checks is kept, and the store can be opened.",
+			"It prints the report, and leaves it as report.json beside the originals where something was damaged or missing.\n" +
+			"Exit code 0: all that checks is kept, and the store can be opened, also if something is lost; 74: it holds no\n" +
+			"store, cannot be read or written, or is refused, and nothing was changed that `holdfast fsck` calls refused;\n" +
+			"75: a running process has it, or the disk is full; 78: it is of another format, or no directory.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			dir, err := f.dir(args)
@@ -156,7 +171,16 @@ func showReport(w io.Writer, dir string, r recovery.Report, asJSON bool) error {
 	if asJSON {
 		err = printJSON(w, r)
 	} else {
-		fmt.Fprintf(w, "%s: %s kept, %d lost, %d unconfirmed\n", dir, count(r.Kept, "item"), r.Lost, r.Unconfirmed)
+		fmt.Fprintf(w, "%s: %s kept, %s lost, %d unconfirmed\n", dir, count(r.Kept, "item"), lostOf(r), r.Unconfirmed)
+		if r.Uncertain > 0 {
+			fmt.Fprintf(w, "%s are not there, and nothing tells whether they were still owed\n", count(r.Uncertain, "item"))
+		}
+		for _, name := range r.Renamed {
+			fmt.Fprintf(w, "segment under another name, renamed: %s\n", name)
+		}
+		for _, name := range r.Aside {
+			fmt.Fprintf(w, "no segment of this store, moved to quarantine: %s\n", name)
+		}
 		for _, name := range r.Damaged {
 			fmt.Fprintf(w, "damaged segment: %s\n", name)
 		}
@@ -164,12 +188,20 @@ func showReport(w io.Writer, dir string, r recovery.Report, asJSON bool) error {
 			fmt.Fprintf(w, "queues made anew: %s kept, %s, %s outside the log kept, %d missing (%s)\n",
 				count(q.Rows, "row"), fmt.Sprintf("%d may be delivered again", q.Repeated), count(q.Bodies, "item"), q.Missing, q.Damage)
 		}
-		_, err = fmt.Fprintf(w, "originals: %s\n", cmp.Or(r.Quarantine, "nothing had to be kept"))
+		_, err = fmt.Fprintf(w, "originals and report: %s\n", cmp.Or(r.Quarantine, "nothing had to be kept"))
 	}
 	if err != nil {
 		return &cli.ExitError{Code: cli.ExitIO, Err: err}
 	}
 	return nil
+}
+
+// lostOf says how many items are lost, as far as that is known.
+func lostOf(r recovery.Report) string {
+	if r.AtLeast {
+		return fmt.Sprintf("at least %d", r.Lost)
+	}
+	return fmt.Sprint(r.Lost)
 }
 
 func printJSON(w io.Writer, doc any) error {

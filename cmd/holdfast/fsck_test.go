@@ -109,7 +109,7 @@ func TestSalvageHealsWhatFsckFinds(t *testing.T) {
 	damage(t, log[0], 3000)
 	damage(t, filepath.Join(dir, "queues.db"), 40)
 	code, out, errs := offline(t, "salvage", dir, "-q")
-	if code != 0 || errs != "" || !strings.Contains(out, "queues made anew") || !strings.Contains(out, "damaged segment: "+filepath.Base(log[0])) || !strings.Contains(out, "originals: ") {
+	if code != 0 || errs != "" || !strings.Contains(out, "queues made anew") || !strings.Contains(out, "damaged segment: "+filepath.Base(log[0])) || !strings.Contains(out, "originals and report: ") {
 		t.Errorf("%d: %s%s", code, out, errs)
 	}
 	if code, out, errs := offline(t, "fsck", dir); code != 0 || !strings.Contains(out, "1 damaged segment healed before") {

@@ -23,6 +23,7 @@ func newRegistry(recovered func() recovery.Report) *prometheus.Registry {
 		count("lost", "Items that were durable, were owed to somebody, and are lost.", func(r recovery.Report) int { return r.Lost }),
 		count("salvaged", "Items made durable again at the start, and kept of damaged segments.", func(r recovery.Report) int { return r.Kept }),
 		count("unconfirmed", "Items found torn at the start, whose producers had no answer.", func(r recovery.Report) int { return r.Unconfirmed }),
+		count("uncertain", "Items that are not there, and of which nothing tells whether they were still owed.", func(r recovery.Report) int { return r.Uncertain }),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return reg
 }
