@@ -440,3 +440,20 @@ func TestTheOriginalOutlivesItsSegment(t *testing.T) {
 		t.Error("the original is not in quarantine as it was")
 	}
 }
+
+// Guarantee G7, in part: what waits is counted right after queues.db was made anew and no longer knew what had been lost.
+func TestWhatWaitsIsRightAfterALossWasForgotten(t *testing.T) {
+	for seed := range uint64(cases(3)) {
+		s := fillLog(t, rand.New(rand.NewPCG(seed, 2)), store.Options{SegmentBytes: 1 << 20, BlockBytes: 4 << 10}, 1<<20, false).copy(t)
+		editFile(t, s.files(t)[0], func(b []byte) []byte { clear(b[40_000:44_096]); return b })
+		first, err := s.salvage(t)
+		if err != nil || first.lost == 0 {
+			t.Fatalf("seed %d: %v, %+v", seed, err, first)
+		}
+		check(t, os.Remove(filepath.Join(s.dir, "queues.db")))
+		second, err := s.salvage(t)
+		if err != nil || second.lost != first.lost || second.delivered != first.delivered || second.wrong > 0 {
+			t.Errorf("seed %d: %v, %+v, before %+v", seed, err, second, first)
+		}
+	}
+}

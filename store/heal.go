@@ -3,9 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"math"
 	"os"
 	"slices"
 	"syscall"
@@ -343,56 +341,4 @@ func totals(g, next *segment) []queueTally {
 	}
 	slices.SortFunc(out, func(a, b queueTally) int { return byNumber(a, b.number) })
 	return out
-}
-
-// rebase works out what was accepted where no header tells, or only of what is lost by now: it is what was settled, and what
-// waits. For that it reads all that waits. RewriteTail counts the last group commit when it appends that again: what is
-// settled of it already is left out here.
-func (s *Store) rebase() error {
-	accepted := make(map[uint32]Tally)
-	for _, d := range s.queues.debts() {
-		state, err := s.queues.loadQueue(d.number)
-		if err != nil {
-			return err
-		}
-		waits, err := s.waits(&d)
-		if err != nil {
-			return err
-		}
-		accepted[d.number] = state.Counts.Settled.Sub(state.Counts.Requeued).Add(waits).Sub(s.log.torn.passed(&d))
-	}
-	s.log.mu.Lock()
-	defer s.log.mu.Unlock()
-	s.log.accepted = accepted
-	return nil
-}
-
-// waits counts what a queue is still owed, tombstones included.
-func (s *Store) waits(d *debt) (sum Tally, err error) {
-	rows, err := s.queues.rows(d.number, 0, math.MaxInt, []RowState{RowReady, RowRetry, RowNotDue, RowBlocked})
-	if err != nil {
-		return sum, err
-	}
-	for i := range rows {
-		sum = sum.Add(Tally{1, rows[i].Bytes})
-	}
-	for r := s.Reader(d.number, d.cursor); ; {
-		b, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return sum, nil
-		}
-		if err != nil {
-			return sum, err
-		}
-		for i := range b.Items {
-			it := &b.Items[i]
-			switch {
-			case !d.wants(it.Seq, it.Mask):
-			case it.Lost != nil:
-				sum = sum.Add(Tally{1, it.Lost.Bytes})
-			default:
-				sum = sum.Add(Tally{1, int64(len(it.Body))})
-			}
-		}
-	}
 }

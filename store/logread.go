@@ -200,19 +200,12 @@ func (r *logReading) close() error {
 
 // header returns the newest one; nil if there is none.
 func (r *logReading) header() *segmentHeader {
-	if i := r.newestHeader(); i >= 0 {
-		return r.segs[i].header
-	}
-	return nil
-}
-
-func (r *logReading) newestHeader() int {
-	for i := len(r.segs) - 1; i >= 0; i-- {
-		if !r.segs[i].headless {
-			return i
+	for _, g := range slices.Backward(r.segs) {
+		if !g.headless {
+			return g.header
 		}
 	}
-	return -1
+	return nil
 }
 
 // from returns the lowest seq at or above one that a segment covers, and that one itself if there is none.
@@ -228,27 +221,6 @@ func (r *logReading) from(seq uint64) uint64 {
 // has reports whether a segment covers a seq.
 func (r *logReading) has(seq uint64) bool {
 	return slices.ContainsFunc(r.segs, func(g *segment) bool { return g.first <= seq && seq < g.end })
-}
-
-// accepted returns what was accepted for each queue, as opening the log will count it: what the newest header says, and
-// what stands behind it.
-func (r *logReading) accepted() (map[uint32]Tally, error) {
-	sums, i := map[uint32]Tally{}, r.newestHeader()
-	if i < 0 {
-		return sums, nil
-	}
-	for n, q := range r.segs[i].header.Queues {
-		sums[n] = q.Accepted
-	}
-	for ; i < len(r.segs); i++ {
-		g := r.log.newSegment(r.segs[i].header, r.segs[i].start)
-		g.file, g.allocated = r.segs[i].file, r.segs[i].allocated
-		_, err := scanBlocks(g, r.limit(i), func(_ *blockHeader, _ int64, b *blockReader) { countAccepted(sums, b.masks, b.tallies) })
-		if err != nil && !isStop(err) {
-			return nil, err
-		}
-	}
-	return sums, nil
 }
 
 // items visits the items from a seq on that check, of blocks that some queue wants. What they have is good until the next.

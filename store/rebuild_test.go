@@ -219,16 +219,6 @@ func bytesOf(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// Guarantee G7, in part: what is lost and settled already, above the cursor too, does not wait after a rebuild.
-func TestLostItemsThatAreSettledDoNotWaitAfterARebuild(t *testing.T) {
-	q := &newQueue{number: 1, cursor: 5, marks: markSet{}}
-	q.mark(7)
-	l := &lostRange{first: 3, end: 10, bytes: 23, to: []uint32{1, 4}}
-	equal(t, "sum", q.stillLost(l), Tally{4, 12})
-	q.number = 2
-	equal(t, "sum of another queue", q.stillLost(l), Tally{})
-}
-
 // Guarantee G6, in part: whichever page of queues.db is damaged, an item that was evacuated and of which the body is left is
 // still owed to each queue that it was for: to one of an orphan, and to a frozen one, whose number is in no mask.
 func TestARebuildKeepsWhatWasEvacuatedForEveryQueue(t *testing.T) {

@@ -28,7 +28,6 @@ type newQueue struct {
 	had      markSet    // and what is marked
 	repeated int        // rows of deliveries that may be settled
 	reseen   int        // deliveries of the stream that may be settled
-	stream   Tally      // what the stream still has to see
 }
 
 // rewindMost is how many seqs may be looked at for rows that were lost. Where there are more the stream begins again.
@@ -162,13 +161,6 @@ func (q *newQueue) again(it *Item) {
 func (q *newQueue) giveUp(row Row) {
 	delete(q.rows, row.Seq)
 	q.gone = append(q.gone, Gone{row.Seq, row.Seq, GoneLost})
-	sum := Tally{1, row.Bytes}
-	switch {
-	case row.State == RowDead:
-		q.counts.Dead = q.counts.Dead.Sub(sum)
-	default:
-		q.counts.Settled = q.counts.Settled.Add(sum)
-	}
 }
 
 func (q *newQueue) markRows() {
@@ -190,7 +182,7 @@ func (q *newQueue) mark(seq uint64) {
 	q.marks[seq/chunkSeqs] = set
 }
 
-// fill looks through the log for deliveries whose rows may have been lost, and counts what the streams still have to see.
+// fill looks through the log for deliveries whose rows may have been lost, and counts what a rewound stream sees again.
 func (r *Rebuild) fill() error {
 	var broken []*newQueue
 	from := uint64(math.MaxUint64)
@@ -209,66 +201,23 @@ func (r *Rebuild) fill() error {
 	wants := func(b *blockReader) bool {
 		return slices.ContainsFunc(broken, func(q *newQueue) bool { return b.wants(q.number) })
 	}
-	err := r.log.items(from, wants, func(it *Item) {
+	return r.log.items(from, wants, func(it *Item) {
 		for _, q := range broken {
 			if it.Mask.Has(q.number) {
 				q.see(it)
 			}
 		}
 	})
-	if err != nil {
-		return err
-	}
-	return r.balance(broken)
 }
 
 // see takes an item of the log that is for the queue.
 func (q *newQueue) see(it *Item) {
 	switch {
 	case !q.settled(it.Seq):
-		if q.stream = q.stream.Add(Tally{1, int64(len(it.Body))}); q.rewound && (it.Seq < q.before || q.had.has(it.Seq)) {
+		if q.rewound && (it.Seq < q.before || q.had.has(it.Seq)) {
 			q.reseen++
 		}
 	case it.Seq >= q.low && q.mayMiss(it.Seq, true):
 		q.again(it)
 	}
-}
-
-// stillLost counts what of a lost range the stream still has to see.
-func (q *newQueue) stillLost(l *lostRange) (sum Tally) {
-	if !slices.Contains(l.to, q.number) {
-		return sum
-	}
-	for seq := max(l.first, q.cursor); seq < l.end; seq++ {
-		if !q.settled(seq) {
-			sum = sum.Add(Tally{1, l.bytesOf(seq)})
-		}
-	}
-	return sum
-}
-
-// balance makes the counts of broken queues fit what they owe: waiting = accepted − settled + requeued.
-func (r *Rebuild) balance(broken []*newQueue) error {
-	accepted, err := r.log.accepted()
-	if err != nil {
-		return err
-	}
-	for _, q := range broken {
-		waiting := q.stream
-		for _, l := range slices.Concat(r.found.damage.v.lost, r.lost) {
-			waiting = waiting.Add(q.stillLost(&l))
-		}
-		q.counts.Dead = Tally{}
-		for _, row := range q.rows {
-			if sum := (Tally{1, row.Bytes}); row.State == RowDead {
-				q.counts.Dead = q.counts.Dead.Add(sum)
-			} else {
-				waiting = waiting.Add(sum)
-			}
-		}
-		q.counts.Settled = accepted[q.number].Add(q.counts.Requeued).Sub(waiting)
-		q.counts.Requeued = q.counts.Requeued.Add(Tally{max(0, -q.counts.Settled.Items), max(0, -q.counts.Settled.Bytes)})
-		q.counts.Settled = Tally{max(0, q.counts.Settled.Items), max(0, q.counts.Settled.Bytes)}
-	}
-	return nil
 }

@@ -33,7 +33,7 @@ func TestARebuildDoesNotReadAroundWhatMayPass(t *testing.T) {
 		if err != nil {
 			return 0, err
 		}
-		return int(r.queues[1].stream.Items), r.Close()
+		return r.queues[1].reseen, r.Close()
 	}
 	whole, err := seen(false, disk)
 	equal(t, "error", err, nil)

@@ -134,15 +134,17 @@ func open(d *Dir, o Options) (*Store, error) {
 
 // heal deals with what openLog found to be damaged, and prepares for what readers will find.
 func (s *Store) heal() error {
-	if err := s.missingRows(); err != nil || !s.log.heals() {
+	if err := s.missingRows(); err != nil {
 		return err
 	}
-	if err := s.treatWounds(s.log.wounds); err != nil {
-		return err
+	if s.log.heals() {
+		if err := s.treatWounds(s.log.wounds); err != nil {
+			return err
+		}
+		s.log.wounds, s.log.treat = nil, s.treatWounds
 	}
-	s.log.wounds, s.log.treat = nil, s.treatWounds
-	if s.log.baseless {
-		if err := s.rebase(); err != nil {
+	if s.log.baseless || s.queues.mustRecount() {
+		if err := s.recount(); err != nil {
 			return err
 		}
 	}

@@ -30,16 +30,6 @@ type tornGroup struct {
 	whole     *wholeGroup // nil: something of it does not check
 }
 
-// passed counts what a queue's stream is past of the items that are to be appended again.
-func (t *tornGroup) passed(d *debt) (sum Tally) {
-	for i := range t.items {
-		if it := &t.items[i]; it.Mask.Has(d.number) && !d.wants(it.Seq, it.Mask) {
-			sum = sum.Add(Tally{1, int64(len(it.Body))})
-		}
-	}
-	return sum
-}
-
 // A wholeGroup is a last group commit that may stay where it is: every byte that counts is as it was written.
 type wholeGroup struct {
 	bytes []byte       // as they checked; what the disk has is not known
