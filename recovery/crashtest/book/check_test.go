@@ -93,6 +93,39 @@ func TestEveryWrongIsSeen(t *testing.T) {
 	}
 }
 
+// Where the disk was damaged, what is lost must have been reported, and what comes must be right.
+func TestWhatADamagedDiskCostIsHeldAgainstTheReport(t *testing.T) {
+	without := honest()
+	without.Got = slices.DeleteFunc(without.Got, func(g book.Got) bool { return g.ID == "id07" || g.ID == "id25" })
+	for name, c := range map[string]struct {
+		spoil    func(r *book.Record)
+		reported int
+		unknown  map[int]bool
+		want     book.Verdict
+	}{
+		"all of it was reported":   {nil, 2, nil, book.Verdict{}},
+		"one was not":              {nil, 1, nil, book.Verdict{Lost: 1}},
+		"it was the end of a life": {nil, 1, map[int]bool{0: true}, book.Verdict{}},
+		"of another one":           {nil, 0, map[int]bool{1: true}, book.Verdict{Lost: 1}},
+		"repeats are no fault":     {func(r *book.Record) { again(r, "id10") }, 2, nil, book.Verdict{}},
+		"a body was changed": {func(r *book.Record) { edit(r, "a", "id03", func(g *book.Got) { g.Body += "!" }) }, 3, nil,
+			book.Verdict{Wrong: 1}},
+		"the ack came before the last receiver": {func(r *book.Record) { edit(r, "b", "id10", func(g *book.Got) { g.N += 5 }) }, 2, nil,
+			book.Verdict{Early: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := without.Clone()
+			if c.spoil != nil {
+				c.spoil(r)
+			}
+			v := book.CheckDamaged(r, c.reported, c.unknown)
+			if v.Lost != c.want.Lost || v.Wrong != c.want.Wrong || v.Early != c.want.Early || v.OK() != (len(v.Details) == 0) || v.Acked != 40 {
+				t.Errorf("%v %q, want %v", v, v.Details, &c.want)
+			}
+		})
+	}
+}
+
 func lost(v *book.Verdict) int   { return v.Lost }
 func early(v *book.Verdict) int  { return v.Early }
 func wrong(v *book.Verdict) int  { return v.Wrong }
