@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"holdfast/bench/harness"
+	"holdfast/bench/subject"
+)
+
+// A size is how holdfast is with so many items waiting for three sinks.
+type size struct {
+	Waiting   int     `json:"waiting"`
+	Accept    float64 `json:"accept_per_s"`            // in bursts of 250 from 4 producers, while nothing is delivered
+	Drain     float64 `json:"drain_per_s"`             // deliveries, of the same number of items for every size
+	RssAnon   int64   `json:"rss_anon_bytes"`          // when they wait
+	Reopened  int64   `json:"rss_anon_reopened_bytes"` // after the second start
+	OpenStop  float64 `json:"open_after_stop_ms"`
+	OpenKill  float64 `json:"open_after_kill_ms"`
+	DiskBytes int64   `json:"disk_bytes"`
+
+	// Of the largest size alone; 0 where the rest of the backlog was gone before.
+	DrainHalf float64 `json:"drain_first_half_per_s"` // deliveries, while nothing is accepted
+	During    float64 `json:"accept_during_per_s"`    // items of 64 streams, during the second half
+	Alone     float64 `json:"accept_alone_per_s"`     // likewise, when the backlog is gone and the sinks keep up
+	harness.Verdict
+}
+
+// A growth is what a long backlog changes.
+type growth struct {
+	Empty    int64          `json:"empty_rss_anon_bytes"`      // of a service that owes nothing
+	Sizes    []size         `json:"sizes"`                     // smallest first; the first and the last of the last round
+	Accept   harness.Spread `json:"accept_ratio"`              // largest by smallest, in the same round
+	Drain    harness.Spread `json:"drain_ratio"`               // likewise
+	OpenStop harness.Spread `json:"open_after_stop_ms"`        // with the largest
+	OpenKill harness.Spread `json:"open_after_kill_ms"`        // likewise
+	Grown    harness.Spread `json:"rss_anon_growth_bytes"`     // of the largest beyond the empty service, at its worst
+	Rate     harness.Spread `json:"drain_first_half_per_s"`    // of the largest
+	During   harness.Spread `json:"accept_during_drain_ratio"` // by accepts without
+	harness.Confidence
+}
+
+// How it is measured: the smallest backlog, and how many items each rate is taken from.
+const (
+	smallest     = 10_000
+	growthSample = 30_000
+	samples      = 3 // of accepts
+)
+
+// backlog compares the largest backlog with the smallest, in rounds, and measures those between once, for the plot.
+func (b *bench) backlog(ctx context.Context) (err error) {
+	g := &growth{}
+	if g.Empty, err = b.emptyRss(ctx); err != nil {
+		return err
+	}
+	small, large := harness.Scaled(smallest, min(1, b.o.Scale), 1000), harness.Scaled(b.o.most, 1, 1000)
+	grow := func(n int, drains bool) func(context.Context) (size, error) {
+		return func(ctx context.Context) (size, error) { return b.grow(ctx, n, drains) }
+	}
+	change := harness.Change[size]{What: fmt.Sprintf("backlog of %d", large), Rounds: b.o.Rounds, Steady: acceptOf,
+		Control: grow(small, false), Treated: grow(large, true)}
+	rounds, c, err := change.Run(ctx, b.Session)
+	if err != nil {
+		return err
+	}
+	g.judge(rounds, c)
+	last := rounds[len(rounds)-1]
+	g.Sizes = append(g.Sizes, last.After)
+	for n := small * 10; n < large; n *= 10 {
+		s, err := b.grow(ctx, n, false)
+		if err != nil {
+			return fmt.Errorf("%d waiting: %w", n, err)
+		}
+		g.Sizes = append(g.Sizes, s)
+		b.Tell("backlog of %d", n)
+	}
+	g.Sizes = append(g.Sizes, last.Treated)
+	b.report.Growth = g
+	return nil
+}
+
+func acceptOf(s size) float64 { return s.Accept }
+
+func (g *growth) judge(rounds []harness.Pair[size], c harness.Confidence) {
+	large := func(of func(size) float64) harness.Spread {
+		return harness.Figures(rounds, func(p harness.Pair[size]) float64 { return of(p.Treated) })
+	}
+	g.Confidence = c
+	g.Accept, g.Drain = harness.Ratios(rounds, acceptOf), harness.Ratios(rounds, func(s size) float64 { return s.Drain })
+	g.OpenStop, g.OpenKill = large(func(s size) float64 { return s.OpenStop }), large(func(s size) float64 { return s.OpenKill })
+	g.Grown = large(func(s size) float64 { return float64(max(s.RssAnon, s.Reopened) - g.Empty) })
+	g.Rate = large(func(s size) float64 { return s.DrainHalf })
+	g.During = large(func(s size) float64 { return harness.Ratio(s.During, s.Alone) })
+}
+
+// emptyRss is what a service takes that has accepted little and owes nothing.
+func (b *bench) emptyRss(ctx context.Context) (rss int64, err error) {
+	const items = 1000
+	_, err = b.inBed(ctx, items, subject.Setup{}, func(d *subject.Bed) error {
+		if _, err := d.Fill(ctx, 0, items); err != nil {
+			return err
+		}
+		err := d.Tally.Wait(ctx)
+		rss = harness.Memory(d.PID(), "RssAnon")
+		return err
+	})
+	return rss, err
+}
+
+// grow lets n items wait, takes the measures, and delivers all.
+func (b *bench) grow(ctx context.Context, n int, drains bool) (s size, err error) {
+	one, w := harness.Scaled(growthSample, min(1, b.o.Scale), 1000), b.o.p64()
+	w.Items = harness.Scaled(w.Items/2, 1, w.Producers) // so few that the drain outlasts them
+	items := n + samples*one
+	all := items
+	if drains {
+		all += 2 * w.Items
+	}
+	s.Waiting = n
+	s.Verdict, err = b.inBed(ctx, all, subject.Setup{}, func(d *subject.Bed) error {
+		if err := s.fill(ctx, d, one); err != nil {
+			return err
+		}
+		if err := s.reopen(ctx, d); err != nil {
+			return err
+		}
+		began := time.Now()
+		if err := d.Release(); err != nil {
+			return err
+		}
+		few := harness.Scaled(smallest, min(1, b.o.Scale), 1000) + samples*one
+		if s.Drain, err = rate(ctx, d, few, began); err != nil || !drains {
+			return err
+		}
+		return s.drain(ctx, d, items, w, began)
+	})
+	return s, err
+}
+
+// fill lets the items wait, and takes the rate of some more.
+func (s *size) fill(ctx context.Context, d *subject.Bed, one int) error {
+	if err := d.Hold(); err != nil {
+		return err
+	}
+	if _, err := d.Fill(ctx, 0, s.Waiting); err != nil {
+		return err
+	}
+	var rates []float64
+	for i := range samples {
+		rate, err := d.Fill(ctx, s.Waiting+i*one, one)
+		if err != nil {
+			return err
+		}
+		rates = append(rates, rate)
+	}
+	s.Accept, s.RssAnon, s.DiskBytes = harness.Median(rates), harness.Memory(d.PID(), "RssAnon"), d.DiskUse()
+	return nil
+}
+
+// reopen restarts the server after a stop in good order, and after a kill.
+func (s *size) reopen(ctx context.Context, d *subject.Bed) error {
+	stopped, err := d.Restart(ctx)
+	if err != nil {
+		return err
+	}
+	if err := d.Kill(); err != nil {
+		return err
+	}
+	if err := d.Start(ctx); err != nil {
+		return err
+	}
+	s.OpenStop, s.OpenKill = float64(stopped.Microseconds())/1e3, float64(d.Ready().Microseconds())/1e3
+	s.Reopened = harness.Memory(d.PID(), "RssAnon")
+	return nil
+}
+
+// drain lets half of the items go alone, and the other half while as many are accepted as w has; and as many again when
+// all have gone.
+func (s *size) drain(ctx context.Context, d *subject.Bed, items int, w harness.Workload, began time.Time) (err error) {
+	if s.DrainHalf, err = rate(ctx, d, items/2, began); err != nil {
+		return err
+	}
+	if s.During, err = d.Put(ctx, w, items); err != nil {
+		return err
+	}
+	if d.Tally.Total() >= int64(sinkCount*items) {
+		s.During = 0 // the drain did not last
+	}
+	if err := d.Tally.WaitTotal(ctx, int64(sinkCount*(items+w.Items))); err != nil {
+		return err
+	}
+	s.Alone, err = d.Put(ctx, w, items+w.Items)
+	return err
+}
+
+// rate waits until each sink has so many items, and returns how many deliveries a second that were since then.
+func rate(ctx context.Context, d *subject.Bed, items int, began time.Time) (float64, error) {
+	deliveries := int64(sinkCount) * int64(items)
+	err := d.Tally.WaitTotal(ctx, deliveries)
+	return float64(deliveries) / time.Since(began).Seconds(), err
+}

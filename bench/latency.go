@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"holdfast/bench/floor"
+	"holdfast/bench/harness"
+	"holdfast/bench/subject"
+)
+
+// A load is the latency of accepts at one offered rate, for holdfast's streams and for the floor.
+type load struct {
+	Share    float64             `json:"share_of_maximum"`
+	Offered  float64             `json:"offered_per_s"`
+	Holdfast harness.Percentiles `json:"holdfast"`
+	Floor    harness.Percentiles `json:"floor"`
+	P99Ratio harness.Spread      `json:"p99_ratio"` // to the floor's at the same rate
+	harness.Confidence
+}
+
+// goalShare is the load that the goal is about.
+const goalShare = 0.5
+
+// latency offers shares of what 64 streams can do at most, to holdfast and to the floor alike: the one that the goal is
+// about in as many rounds as everything else, and the others once, for the plot.
+func (b *bench) latency(ctx context.Context) error {
+	most, err := b.maximum(ctx)
+	if err != nil {
+		return err
+	}
+	shares := []float64{0.25, goalShare, 0.75, 0.9}
+	if b.o.Quick {
+		shares = []float64{goalShare}
+	}
+	for _, share := range shares {
+		w, rate := b.offered(share*most, 1)
+		rounds := 1
+		if share == goalShare {
+			rounds = b.o.Rounds
+		}
+		change := harness.Change[harness.Sample]{What: fmt.Sprintf("latency at %.0f %%", share*100), Rounds: rounds, Steady: harness.P50,
+			Control: func(ctx context.Context) (harness.Sample, error) { return b.RunAt(ctx, floor.TCP(), w, rate) },
+			Treated: func(ctx context.Context) (harness.Sample, error) {
+				return b.RunAt(ctx, subject.Stream(b.binary, sinkCount), w, rate)
+			}}
+		pairs, c, err := change.Run(ctx, b.Session)
+		if err != nil {
+			return fmt.Errorf("at %.0f/s: %w", rate, err)
+		}
+		l := load{Share: share, Offered: rate, P99Ratio: harness.Ratios(pairs, harness.P99), Confidence: c}
+		l.Floor, l.Holdfast = harness.Latencies(pairs)
+		b.report.Loads = append(b.report.Loads, l)
+	}
+	return nil
+}
+
+// maximum is what 64 streams with one item at a time reach: as the comparison found, else as one run does.
+func (b *bench) maximum(ctx context.Context) (float64, error) {
+	if r := harness.FindRow(b.report.Rows, "p64", subject.NameStream, sinkCount); r != nil {
+		return r.Accept, nil
+	}
+	s, err := b.Run(ctx, subject.Stream(b.binary, sinkCount), b.o.p64())
+	return s.Accept, err
+}
+
+// offered is a load of 64 producers that lasts for some seconds.
+func (b *bench) offered(perSecond, seconds float64) (harness.Workload, float64) {
+	const producers = 64
+	perSecond = max(perSecond, 1000)
+	items := harness.Scaled(int(perSecond*seconds*b.o.second.Seconds()), 1, producers)
+	return harness.Workload{Name: "offered", Producers: producers, Batch: 1, Items: items}, perSecond
+}
