@@ -1,8 +1,8 @@
 // Command holdfast is a durable delivery queue in one binary: it accepts items, keeps them on disk, and delivers each to
 // every sink that wants it.
 //
-// This package wires the rooms together: serve.go runs the service, build.go makes its parts from a configuration, and
-// validate.go checks one. The verbs that talk to a running server are in internal/cli.
+// This package wires the rooms together: serve.go runs the service, build.go makes its parts from a configuration,
+// validate.go checks one, and bench.go measures. The verbs that talk to a running server are in internal/cli.
 package main
 
 import (
@@ -20,7 +20,8 @@ func main() {
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGXFSZ)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	streams := cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}
-	code := cli.Main(ctx, os.Args[1:], streams, serveCommand(streams), configCommand(streams), fsckCommand(streams), salvageCommand(streams))
+	code := cli.Main(ctx, os.Args[1:], streams, serveCommand(streams), configCommand(streams), fsckCommand(streams), salvageCommand(streams),
+		benchCommand())
 	stop()
 	os.Exit(code)
 }

@@ -9,10 +9,10 @@ import (
 )
 
 // ask puts a question that only yes lets pass. Without a terminal at both ends
-// it asks nothing and is an error that names --yes.
-func (a *app) ask(ctx context.Context, question string) error {
+// it asks nothing and is an error that says what to do instead.
+func (a *app) ask(ctx context.Context, question, instead string) error {
 	if !a.Terminal(a.In) || !a.Terminal(a.Err) {
-		return usagef("%s\n  there is no terminal to ask on: --yes does it, --dry-run only counts", question)
+		return usagef("%s\n  there is no terminal to ask on: %s", question, instead)
 	}
 	fmt.Fprint(a.Err, clean(question)+" [y/N] ")
 	answer := make(chan string, 1)

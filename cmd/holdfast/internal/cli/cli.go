@@ -93,7 +93,8 @@ func build(streams Streams, extra []*cobra.Command) (*cobra.Command, *app) {
 			"The verbs below talk to a running server; `holdfast serve` starts one.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		PersistentPreRunE: func(*cobra.Command, []string) error {
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+			c.SetContext(withGlobal(c.Context(), a))
 			return a.checkFlags()
 		},
 	}

@@ -111,7 +111,7 @@ func (a *app) changeDead(ctx context.Context, c *client.Client, v deadVerb, f cl
 			})
 		}
 		if n.Value.Count > 0 {
-			if err := a.ask(ctx, fmt.Sprintf("%s %s? %s", upper(v.name), letters(n.Value.Count), v.warning)); err != nil {
+			if err := a.ask(ctx, fmt.Sprintf("%s %s? %s", upper(v.name), letters(n.Value.Count), v.warning), "--yes does it, --dry-run only counts"); err != nil {
 				return err
 			}
 		}
