@@ -40,17 +40,17 @@ func (s *Store) recount() error {
 	s.log.mu.Lock()
 	s.log.accepted = accepted
 	s.log.mu.Unlock()
-	if err := s.queues.recounted(&c, s.log.oldest()); err != nil && !errors.Is(err, ErrFull) {
+	if err := s.queues.recounted(&c); err != nil && !errors.Is(err, ErrFull) {
 		return fmt.Errorf("count what is owed: %w", err)
 	}
 	return nil
 }
 
-// recounted makes counts durable that fit again.
-func (q *queues) recounted(c *Change, oldest uint64) error {
+// recounted makes counts durable that fit again, and forgets nothing that the start may still be asked for.
+func (q *queues) recounted(c *Change) error {
 	_, err := q.update(changeRoom(c), func(t *transaction) error {
 		t.meta.Recount = false
-		return t.apply(c, oldest)
+		return t.apply(c, 0)
 	})
 	return err
 }
