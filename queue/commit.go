@@ -142,8 +142,8 @@ type group struct {
 	requests []*Pending
 	items    []store.Item
 	bytes    int64
-	grown    int64 // bytes appended since the keeper was told
-	segments int   // of the log when it was
+	grown    int64  // bytes appended since the keeper was told
+	segment  uint64 // the newest of the log when it was
 }
 
 // fits adds a request, unless the group has some and would grow beyond its limit.
@@ -215,8 +215,8 @@ func (q *Queues) commit(g *group) error {
 		q.dedupe.commit(p)
 		q.answer(p, nil)
 	}
-	if n := q.st.Usage().Segments; n != g.segments || g.grown > q.st.MaxGroup()/8 {
-		g.segments, g.grown = n, 0
+	if newest := q.st.Newest(); newest != g.segment || g.grown > q.st.MaxGroup()/8 {
+		g.segment, g.grown = newest, 0
 		poke(q.keep)
 	}
 	g.grown += g.bytes

@@ -286,3 +286,13 @@ func addPositions(to, from map[string][]byte) map[string][]byte {
 	}
 	return to
 }
+
+// newestSegment returns the serial of the last segment, 0 if there is none.
+func (l *segmentLog) newestSegment() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := len(l.segs); n > 0 {
+		return l.segs[n-1].serial
+	}
+	return 0
+}

@@ -242,6 +242,9 @@ func (s *Store) Usage() Usage {
 	return u
 }
 
+// Newest returns the serial of the segment that was begun last, 0 if there is none.
+func (s *Store) Newest() uint64 { return s.log.newestSegment() }
+
 // Written returns the bytes that went to the disk since Open, in whole pages: those of the log's writes, and those
 // that bbolt's commits wrote (it writes each page that it allocates in a transaction once, and one meta page).
 func (s *Store) Written() int64 { return s.log.written() + s.queues.written.Load() }

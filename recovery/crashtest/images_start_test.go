@@ -130,3 +130,7 @@ func startsUnflushed(t *testing.T, r *recording, moments []*moment) string {
 	})
 	return l.red()
 }
+
+// A segment that was begun while another one was released is sealed as soon as any: with this seed the log has as many
+// segments before as after.
+func TestSegmentIsSealedThoughAnotherOneGoes(t *testing.T) { played(t, 8) }
