@@ -6,11 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 
 	"holdfast/bench/floor"
 	"holdfast/bench/harness"
@@ -21,47 +18,23 @@ func main() {
 	if floor.Child() || child() {
 		return
 	}
-	o, err := parseOptions(os.Args[1:])
-	if errors.Is(err, flag.ErrHelp) {
-		return
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "peers:", err)
-		os.Exit(2)
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err = run(ctx, o, os.Stdout, os.Stderr)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "peers:", err)
-		os.Exit(1)
-	}
+	harness.Main("peers", parseOptions, run)
 }
 
 // Options are what the command line says.
 type options struct {
-	rounds    int
-	scale     float64
+	harness.Command
 	sinks     int
-	dir       string
-	binary    string // path of a holdfast; empty: it is built
 	only      []string
 	workloads []string
-	quick     bool
-	jsonFile  string
 }
 
 func parseOptions(args []string) (o options, err error) {
 	f := flag.NewFlagSet("peers", flag.ContinueOnError)
-	f.IntVar(&o.rounds, "rounds", 5, "rounds to keep")
-	f.Float64Var(&o.scale, "scale", 1, "multiplies the numbers of items")
+	o.Register(f, "..")
 	f.IntVar(&o.sinks, "sinks", 3, "how many sinks")
-	f.StringVar(&o.dir, "dir", "..", "where to make scratch data: a real disk, with room for 5 GB")
-	f.StringVar(&o.binary, "server", "", "path of a holdfast `binary`; without it, it is built")
 	only := f.String("only", "", "only these `peers`, with commas between; holdfast and the floors always run")
 	workloads := f.String("workloads", "p1,p64,b256", "which `workloads`, with commas between")
-	f.BoolVar(&o.quick, "quick", false, "check that everything runs and nothing is missing; the figures are worth nothing")
-	f.StringVar(&o.jsonFile, "json", "", "write all figures to a `file`, - is standard output")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -69,31 +42,21 @@ func parseOptions(args []string) (o options, err error) {
 		o.only = strings.Split(*only, ",")
 	}
 	o.workloads = strings.Split(*workloads, ",")
-	if o.quick {
-		o.rounds, o.scale = 1, min(o.scale, 0.02)
-	}
-	return o, o.check(f.Args())
+	return o, errors.Join(o.Check(f.Args()), o.check())
 }
 
-func (o options) check(rest []string) error {
+func (o options) check() error {
 	for _, name := range o.only {
 		if !slices.ContainsFunc(peers(), func(p peer) bool { return p.system(o.sinks).Name == name }) {
 			return fmt.Errorf("-only %s: there is no such peer", name)
 		}
 	}
 	for _, name := range o.workloads {
-		if _, err := harness.WorkloadNamed(name, o.scale); err != nil {
+		if _, err := harness.WorkloadNamed(name, o.Scale); err != nil {
 			return fmt.Errorf("-workloads: %w", err)
 		}
 	}
-	switch {
-	case len(rest) > 0:
-		return fmt.Errorf("%q is one argument too many", rest[0])
-	case o.rounds < 1:
-		return fmt.Errorf("-rounds %d: want at least 1", o.rounds)
-	case o.scale <= 0 || o.scale > 1000:
-		return fmt.Errorf("-scale %g: want more than 0, at most 1000", o.scale)
-	case o.sinks < 1 || o.sinks > 64:
+	if o.sinks < 1 || o.sinks > 64 {
 		return fmt.Errorf("-sinks %d: want 1 to 64", o.sinks)
 	}
 	return nil
@@ -102,31 +65,27 @@ func (o options) check(rest []string) error {
 // run proves the classes, measures, and prints. It fails if a system does; the others are measured and printed all the
 // same.
 func run(ctx context.Context, o options, out, notices io.Writer) (err error) {
-	s, err := harness.NewSession(harness.Options{Dir: o.dir, Rounds: o.rounds, Smoke: o.quick, Progress: notices})
+	s, err := o.NewSession(notices)
 	if err != nil {
-		return fmt.Errorf("-dir: %w", err)
+		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	if o.binary == "" {
-		if o.binary, err = subject.Build(ctx, s.Scratch); err != nil {
+	if o.Binary == "" {
+		if o.Binary, err = subject.Build(ctx, s.Scratch); err != nil {
 			return err
 		}
 	}
-	r := report{Sinks: o.sinks, Quick: o.quick}
-	r.describe(s)
+	r := report{Heading: o.NewHeading("go -C bench/peers run .", s), Sinks: o.sinks}
 	systems := o.systems(&r)
 	err = errors.Join(r.prove(ctx, s, systems), r.compare(ctx, s, o, systems))
 	r.Seconds = s.Took().Seconds()
 	r.print(out)
-	if o.jsonFile != "" {
-		err = errors.Join(err, r.writeJSON(o.jsonFile, out))
-	}
-	return err
+	return errors.Join(err, harness.WriteJSON(&r, o.JSONFile, out))
 }
 
 // systems are holdfast in its forms and the peers that are wanted and installed. The others are noted.
 func (o options) systems(r *report) []harness.System {
-	list := []harness.System{subject.Library(o.sinks), subject.Stream(o.binary, o.sinks), subject.Post(o.binary, o.sinks)}
+	list := []harness.System{subject.Library(o.sinks), subject.Stream(o.Binary, o.sinks), subject.Post(o.Binary, o.sinks)}
 	for _, p := range peers() {
 		sys := p.system(o.sinks)
 		if len(o.only) > 0 && !slices.Contains(o.only, sys.Name) {

@@ -3,14 +3,11 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"holdfast/bench/floor"
 	"holdfast/bench/harness"
@@ -19,12 +16,8 @@ import (
 
 // A report is all that was measured; its JSON is what -json writes.
 type report struct {
-	Date         time.Time       `json:"date"`
-	Command      string          `json:"command"`
-	Machine      harness.Machine `json:"machine"`
+	harness.Heading
 	Sinks        int             `json:"sinks"`
-	Quick        bool            `json:"quick"`
-	Seconds      float64         `json:"seconds"`
 	NotInstalled []string        `json:"not_installed,omitempty"`
 	Proofs       []harness.Proof `json:"classes"`
 	Rows         []harness.Row   `json:"rows"`
@@ -40,11 +33,6 @@ type ratio struct {
 	Accept   harness.Spread `json:"accept"`
 	E2E      harness.Spread `json:"e2e"`
 	Device   harness.Spread `json:"device_bytes"`
-}
-
-func (r *report) describe(s *harness.Session) {
-	r.Date, r.Machine = time.Now().UTC().Truncate(time.Second), s.ThisMachine()
-	r.Command = strings.Join(append([]string{"go -C bench/peers run ."}, os.Args[1:]...), " ")
 }
 
 // prove finds the class of every system, by itself and beside the floor of its kind.
@@ -80,7 +68,7 @@ func (r *report) classes() map[string]string {
 // compare measures the workloads, all systems in the same rounds.
 func (r *report) compare(ctx context.Context, s *harness.Session, o options, systems []harness.System) (err error) {
 	for _, name := range o.workloads {
-		w, nameErr := harness.WorkloadNamed(name, o.scale)
+		w, nameErr := harness.WorkloadNamed(name, o.Scale)
 		if nameErr != nil {
 			return errors.Join(err, nameErr)
 		}
@@ -131,13 +119,9 @@ func isHoldfast(name string) bool {
 
 // print has a table for each class, so that nothing is ranked with what promises less, the fastest first.
 func (r *report) print(w io.Writer) {
-	fmt.Fprintf(w, "%s\n%s\n", r.Command, r.Machine)
-	fmt.Fprintf(w, "%d B items for %d sinks; medians of the rounds that were kept [smallest, largest]; ratios are to the floor of the same kind in the same round\n",
-		harness.BodyBytes, r.Sinks)
+	r.Heading.Print(w)
+	fmt.Fprintf(w, "%d sinks; ", r.Sinks)
 	fmt.Fprintln(w, "floor, library, and the peers beside \"floor\" are libraries in this process; the others are servers in processes of their own")
-	if r.Quick {
-		fmt.Fprintln(w, "-quick: this shows that everything runs, and the figures are worth nothing")
-	}
 	if len(r.NotInstalled) > 0 {
 		fmt.Fprintln(w, "not installed:", strings.Join(r.NotInstalled, ", "))
 	}
@@ -178,18 +162,4 @@ func (r *report) printRatios(w io.Writer) {
 		}
 	}
 	t.End()
-}
-
-// writeJSON writes the report to a file, - is out.
-func (r *report) writeJSON(path string, out io.Writer) error {
-	b, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	b = append(b, '\n')
-	if path == "-" {
-		_, err = out.Write(b)
-		return err
-	}
-	return os.WriteFile(path, b, 0o644)
 }
