@@ -195,7 +195,11 @@ func (p *producer) lines(ctx context.Context, w io.Writer, sent chan<- book.Told
 	defer tick.Stop()
 	for {
 		it := p.next()[0]
-		sent <- it
+		select {
+		case sent <- it:
+		case <-ctx.Done(): // whoever reads the answers may wait for the end of the lines
+			return
+		}
 		if _, err := io.WriteString(w, it.Body+"\n"); err != nil {
 			return
 		}
