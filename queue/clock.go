@@ -48,7 +48,7 @@ func (c clock) now() int64 { return c.base + time.Since(c.start).Milliseconds() 
 // than is plausible, as after a boot in 1970, is not believed: it counts as one that went on.
 func (c clock) stamp() (queue, wall int64) {
 	queue, wall = c.now(), c.look().UnixMilli()
-	if c.wall0-wall > plausible.Milliseconds() {
+	if c.queue0-wall > plausible.Milliseconds() {
 		wall = c.wall0 + queue - c.queue0
 	}
 	return queue, wall

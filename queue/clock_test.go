@@ -173,3 +173,16 @@ func deliverable(t *testing.T, q *Queues) int {
 	}
 	return len(ds)
 }
+
+// Guarantee G10, in part: a wall clock that was once far ahead is believed when it is right again.
+func TestAWallClockThatWasAheadIsBelievedAgain(t *testing.T) {
+	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	queue, wall := now.UnixMilli(), now.AddDate(73, 0, 0).UnixMilli() // the last commit of a process that was killed
+	for start := range 3 {
+		q, w := newClock(queue, wall, func() time.Time { return now }).stamp()
+		if off := time.Duration(q-queue) * time.Millisecond; start > 0 && off < 9*24*time.Hour {
+			t.Errorf("start %d: ten days off count as %v", start, off)
+		}
+		queue, wall, now = q, w, now.AddDate(0, 0, 10)
+	}
+}

@@ -88,16 +88,18 @@ func (s *start) healQueues(cause error) error {
 		}
 		s.report.Quarantine = s.kept.place()
 	}
+	s.report.Queues = &QueuesReport{Damage: cause.Error(), Rows: sums.Rows, Repeated: sums.Repeated, Rewound: sums.Rewound,
+		Bodies: sums.Bodies, Missing: sums.Missing, Lost: sums.Lost, Unknown: sums.Uncounted, BadPages: len(sums.BadPages)}
+	s.report.Lost, s.report.Uncertain = s.report.Lost+sums.Lost+sums.Gone, s.report.Uncertain+sums.Uncertain
+	s.report.RolledBack, s.report.AtLeast = s.report.RolledBack || sums.Older, s.report.AtLeast || sums.Uncounted
+	s.tell(s.report) // afterwards the new file knows what is lost, and the next start does not tell it
 	if err := plan.Write(); err != nil {
 		return fmt.Errorf("heal %s: %w", s.queuesPath(), err)
 	}
-	s.report.Queues = &QueuesReport{Damage: cause.Error(), Rows: sums.Rows, Repeated: sums.Repeated, Rewound: sums.Rewound,
-		Bodies: sums.Bodies, Missing: sums.Missing, Lost: sums.Lost, Unknown: sums.Uncounted, BadPages: len(sums.BadPages)}
-	s.report.Lost, s.report.RolledBack = s.report.Lost+sums.Lost+sums.Gone, sums.Older
-	s.report.AtLeast, s.report.Uncertain = sums.Uncounted, sums.Uncertain
 	q := s.report.Queues
 	s.log.Error("the queues were damaged and are made anew: some deliveries may be repeated", "err", cause, "rows", q.Rows, "repeated", q.Repeated,
-		"rewound", q.Rewound, "bodies", q.Bodies, "lost", q.Lost, "quarantine", s.report.Quarantine)
+		"rewound", q.Rewound, "bodies", q.Bodies, "lost", sums.Lost+sums.Gone, "at_least", sums.Uncounted, "uncertain", sums.Uncertain,
+		"quarantine", s.report.Quarantine)
 	return nil
 }
 

@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"os"
@@ -229,5 +230,41 @@ func TestOnlyReadsOfTheStoreAreTriedAgain(t *testing.T) {
 		if got := s.unread(&os.PathError{Op: c.op, Path: c.path, Err: c.err}); got != c.again {
 			t.Errorf("%+v: %v", c, got)
 		}
+	}
+}
+
+// Guarantee G6, in part: what a rebuild loses is told before the new queues.db knows it: the next start tells it no more.
+func TestWhatARebuildLosesIsToldBeforeItIsWritten(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	st, _, err := Open(dir, Options{Store: store.Options{SegmentBytes: 64 << 10}})
+	must(t, err)
+	sink := store.Sink{Name: "a", State: store.Active, Queues: []store.SinkQueue{{Number: 1, Live: true}}}
+	must(t, st.Commit(store.Change{QueueTime: 1, Sinks: []store.Sink{sink}, Queues: []store.QueueChange{{Number: 1, Cursor: 1}}}))
+	for range 20 {
+		_, err := st.Append([]store.Item{{Seq: st.Next(), Time: 1, Mask: &store.Mask{To: []uint32{1}}, Body: make([]byte, 20<<10)}}, 1, nil)
+		must(t, err)
+	}
+	must(t, st.Commit(store.Change{QueueTime: 2}))
+	must(t, st.Close())
+	segments, err := filepath.Glob(filepath.Join(dir, "log", "*.log"))
+	must(t, err)
+	must(t, os.Remove(segments[1]))
+	must(t, os.Truncate(filepath.Join(dir, "queues.db"), 100))
+	must(t, os.MkdirAll(filepath.Join(dir, "queues.db.tmp", "in the way"), 0o700))
+	s := newStart(dir, slog.New(slog.DiscardHandler), 1<<30, new(Report))
+	if err := s.healQueues(&store.DamageError{Path: s.queuesPath()}); err == nil {
+		t.Fatal("the new queues.db was written")
+	}
+	var told Report
+	must(t, json.Unmarshal(get(t, filepath.Join(s.report.Quarantine, "report.json")), &told))
+	if told.Lost+told.Uncertain == 0 && !told.AtLeast {
+		t.Errorf("told: %+v", told)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -45,7 +45,7 @@ func (c *carver) outer(e entry, payload []byte) {
 	case key == string(keyState) && o.takeState(e.rank, payload):
 	case key == string(keyHoles) && o.takeHoles(e.rank, payload):
 	case key == string(keyDamage) && o.takeDamage(e.rank, payload):
-	case key == string(keyWall) && o.takeWall(payload):
+	case key == string(keyWall) && o.takeWall(payload), key == string(keyRecount) && len(payload) == 0:
 	case isSeq && len(key) == 8 && o.takeAck(e, payload):
 	case isSeq && (len(key) == 8 || len(key) == 12):
 		o.takeBody(e, payload)

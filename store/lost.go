@@ -107,7 +107,7 @@ func (q *queues) addDamage(serials []uint64, lost []lostRange) error {
 		room += 40 + 5*int64(len(lost[i].to))
 	}
 	_, err := q.update(room, func(t *transaction) error {
-		t.damage, t.meta.Recount = t.damage.with(serials, lost), true
+		t.damage, t.recount = t.damage.with(serials, lost), true
 		return nil
 	})
 	if err != nil {

@@ -190,7 +190,7 @@ func (q *queues) remember(t *transaction) {
 	q.pruned = max(q.pruned, t.pruned)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.meta, q.wall, q.holes, q.hurt = t.meta, t.wall, t.holes, t.damage
+	q.meta, q.wall, q.recount, q.holes, q.hurt = t.meta, t.wall, t.recount, t.holes, t.damage
 	if t.moved {
 		q.sinks = t.sinkList
 	}

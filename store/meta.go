@@ -22,17 +22,18 @@ var (
 	keyHoles  = []byte("holes")  // optional
 	keyDamage = []byte("damage") // optional
 	keyWall   = []byte("wall")   // optional
+
+	keyRecount = []byte("recount") // optional, without a value
 )
 
 func appendFormat(b []byte) []byte { return binary.BigEndian.AppendUint32(b, queuesFormat) }
 
 // metaState is the record meta/state, written with every commit that changes it:
 //
-//	u8 flags: 1 clean, 2 the counts are to be made to fit | u64 highest seq | u64 synced: every seq below was durable | i64 id time | i64 queue time |
+//	u8 clean | u64 highest seq | u64 synced: every seq below was durable | i64 id time | i64 queue time |
 //	u32 queue number given | u64 sinks | u64 bodies | u64 acks: how many entries those buckets hold
 type metaState struct {
 	Clean               bool
-	Recount             bool // see Store.recount
 	Highest, Synced     uint64
 	IDTime, QueueTime   int64
 	Given               uint32
@@ -40,14 +41,11 @@ type metaState struct {
 }
 
 func (m metaState) append(b []byte) []byte {
-	var flags byte
+	var clean byte
 	if m.Clean {
-		flags |= 1
+		clean = 1
 	}
-	if m.Recount {
-		flags |= 2
-	}
-	b = append(b, flags)
+	b = append(b, clean)
 	for _, v := range []uint64{m.Highest, m.Synced, uint64(m.IDTime), uint64(m.QueueTime)} {
 		b = binary.BigEndian.AppendUint64(b, v)
 	}
@@ -60,8 +58,7 @@ func (m metaState) append(b []byte) []byte {
 
 func decodeMetaState(payload []byte) (metaState, error) {
 	d := fields{b: payload}
-	flags := d.byte()
-	m := metaState{Clean: flags&1 != 0, Recount: flags&2 != 0, Highest: d.uint64(), Synced: d.uint64()}
+	m := metaState{Clean: d.byte() != 0, Highest: d.uint64(), Synced: d.uint64()}
 	m.IDTime, m.QueueTime = int64(d.uint64()), int64(d.uint64())
 	m.Given = d.uint32()
 	m.Sinks, m.Bodies, m.Acks = d.uint64(), d.uint64(), d.uint64()

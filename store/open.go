@@ -52,7 +52,6 @@ func (l *segmentLog) load(known logState) error {
 	if err := l.findKeys(); err != nil {
 		return err
 	}
-	l.opts.GiveUp = false // that is of the start: what fails to be read later has its time again
 	return l.sweep()
 }
 
@@ -166,11 +165,14 @@ func (l *segmentLog) checkGaps(known logState) error {
 		}
 		end = g.end
 	}
-	if len(l.segs) == 0 && known.OldestNeeded < known.Synced {
+	if len(l.segs) > 0 {
+		return nil
+	}
+	l.baseless = known.Synced > 1 // what was accepted, no header tells
+	if known.OldestNeeded < known.Synced {
 		if !l.heals() {
 			return &DamageError{Path: l.dir, Offset: -1, What: fmt.Sprintf("seqs %d to %d are missing", known.OldestNeeded, known.Synced-1)}
 		}
-		l.baseless = true
 		l.lose(known.OldestNeeded, known.Synced, nil, known)
 	}
 	return nil

@@ -40,14 +40,15 @@ type queues struct {
 	verdictMu sync.Mutex
 	verdicts  map[uint64]verdict // by serial of the segment; guarded by verdictMu
 
-	mu     sync.RWMutex // never held while a transaction waits
-	meta   metaState    // guarded by mu; changed under writing too
-	wall   wallPair     // likewise
-	sinks  []Sink       // by name; guarded likewise
-	queues map[uint32]*queueMemory
-	holes  []hole       // guarded likewise; replaced, never changed in place
-	hurt   damageRecord // likewise
-	fatal  error        // sticky; guarded by mu
+	mu      sync.RWMutex // never held while a transaction waits
+	meta    metaState    // guarded by mu; changed under writing too
+	wall    wallPair     // likewise
+	recount bool         // likewise: see Store.recount
+	sinks   []Sink       // by name; guarded likewise
+	queues  map[uint32]*queueMemory
+	holes   []hole       // guarded likewise; replaced, never changed in place
+	hurt    damageRecord // likewise
+	fatal   error        // sticky; guarded by mu
 }
 
 // queueMemory is what is kept in memory of a queue: its durable cursor and marks, and per chunk of seqs the rows that

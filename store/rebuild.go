@@ -303,7 +303,7 @@ func (r *Rebuild) planAcks() {
 // order: so the tail of the log is looked at.
 func (r *Rebuild) planMeta() {
 	r.state = r.found.state
-	r.state.Clean, r.state.Recount = false, true
+	r.state.Clean = false
 	if h := r.log.header(); h != nil {
 		r.state.Highest, r.state.IDTime = max(r.state.Highest, h.Highest), max(r.state.IDTime, h.IDTime)
 		r.state.Given = max(r.state.Given, h.QueueNumber)

@@ -204,12 +204,12 @@ func (w *rebuildWriter) outer(tx *bolt.Tx, bodies uint64) error {
 		}
 	}
 	acks := &entries{q: w.q, name: "acks", b: tx.Bucket(bucketAcks)}
-	t := &transaction{q: w.q, tx: tx, acks: acks, wall: w.r.found.wall, holes: w.r.holes, damage: w.r.found.damage.v.with(nil, w.r.lost)}
+	t := &transaction{q: w.q, tx: tx, acks: acks, wall: w.r.found.wall, recount: true, holes: w.r.holes, damage: w.r.found.damage.v.with(nil, w.r.lost)}
 	if err := t.putAcks(w.r.acks, nil); err != nil {
 		return err
 	}
 	state := w.r.state
 	state.Sinks, state.Bodies, state.Acks = sinks.n, bodies, acks.n
 	meta := &entries{q: w.q, name: "meta", b: tx.Bucket(bucketMeta)}
-	return cmp.Or(t.putHoles(meta), t.putDamage(meta), t.putWall(meta), meta.put(keyState, state.append(nil)))
+	return cmp.Or(t.putHoles(meta), t.putDamage(meta), t.putWall(meta), t.putRecount(meta), meta.put(keyState, state.append(nil)))
 }

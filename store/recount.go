@@ -4,33 +4,36 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 )
 
 // recount makes the counts of the queues fit what they owe, after damage: waiting = accepted − settled + requeued. It reads
 // all that waits. Where no header tells what was accepted, that is worked out, by every start until there is such a header;
-// else what was settled is, durably. A start that dies before is followed by one that does it.
+// else what was settled is, durably. A start that dies before is followed by one that does it. What a frozen queue owes is not
+// for the store to tell: its match is opaque here.
 func (s *Store) recount() error {
 	var c Change
 	accepted := map[uint32]Tally{}
 	for _, d := range s.queues.debts() {
+		if accepted[d.number] = s.Accepted(d.number); d.last > 0 {
+			continue
+		}
 		state, err := s.queues.loadQueue(d.number)
 		if err != nil {
 			return err
 		}
-		waits, err := s.waits(&d)
+		waits, dead, err := s.queues.sumRows(d.number)
 		if err != nil {
 			return err
 		}
-		dead, err := s.queues.rows(d.number, 0, math.MaxInt, []RowState{RowDead})
+		stream, err := s.streamed(&d)
 		if err != nil {
 			return err
 		}
 		n := &state.Counts
-		n.Dead = tallyRows(dead)
+		n.Dead = dead
 		n.Requeued = Tally{max(0, n.Requeued.Items), max(0, n.Requeued.Bytes)}
-		if waits = waits.Sub(s.log.torn.passed(&d)); !s.log.baseless {
-			n.Settled = s.Accepted(d.number).Add(n.Requeued).Sub(waits)
+		if waits = waits.Add(stream).Sub(s.log.torn.passed(&d)); !s.log.baseless {
+			n.Settled = accepted[d.number].Add(n.Requeued).Sub(waits)
 		}
 		short := Tally{max(0, -n.Settled.Items), max(0, -n.Settled.Bytes)}
 		n.Settled, n.Requeued = n.Settled.Add(short), n.Requeued.Add(short)
@@ -49,7 +52,7 @@ func (s *Store) recount() error {
 // recounted makes counts durable that fit again, and forgets nothing that the start may still be asked for.
 func (q *queues) recounted(c *Change) error {
 	_, err := q.update(changeRoom(c), func(t *transaction) error {
-		t.meta.Recount = false
+		t.recount = false
 		return t.apply(c, 0)
 	})
 	return err
@@ -59,7 +62,16 @@ func (q *queues) recounted(c *Change) error {
 func (q *queues) mustRecount() bool {
 	q.mu.RLock()
 	defer q.mu.RUnlock()
-	return q.meta.Recount
+	return q.recount
+}
+
+// putRecount writes meta/recount, which has no value, or takes it away.
+func (t *transaction) putRecount(meta *entries) error {
+	if !t.recount {
+		_, err := meta.delete(keyRecount)
+		return err
+	}
+	return meta.put(keyRecount, nil)
 }
 
 // passed counts what a queue's stream is past of the items that RewriteTail appends again, which counts them then.
@@ -72,15 +84,39 @@ func (t *tornGroup) passed(d *debt) (sum Tally) {
 	return sum
 }
 
-// waits counts what a queue is still owed, tombstones included.
-func (s *Store) waits(d *debt) (sum Tally, err error) {
-	rows, err := s.queues.rows(d.number, 0, math.MaxInt, []RowState{RowReady, RowRetry, RowNotDue, RowBlocked})
-	if err != nil {
-		return sum, err
+// sumRows counts the rows of a queue: those that wait, and the dead letters.
+func (q *queues) sumRows(number uint32) (waiting, dead Tally, err error) {
+	const some = 1000
+	for from := uint64(0); ; {
+		rows, err := q.rows(number, from, some, nil)
+		if err != nil {
+			return waiting, dead, err
+		}
+		for i := range rows {
+			from = rows[i].Seq + 1
+			if one := (Tally{1, rows[i].Bytes}); rows[i].State == RowDead {
+				dead = dead.Add(one)
+			} else {
+				waiting = waiting.Add(one)
+			}
+		}
+		if len(rows) < some {
+			return waiting, dead, nil
+		}
 	}
-	sum = tallyRows(rows)
+}
+
+// streamed counts what the stream of a queue has still to see, tombstones included. What the disk does not give, when it was
+// tried for long enough, is healed on the way.
+func (s *Store) streamed(d *debt) (sum Tally, err error) {
+	given := int64(-1) // up to where the disk was given up
 	for r := s.Reader(d.number, d.cursor); ; {
 		b, err := r.Next()
+		if at := int64(r.at); s.log.givesUp(err) && at > given {
+			given = at
+			s.Condemn(r.at)
+			continue
+		}
 		if errors.Is(err, io.EOF) {
 			return sum, nil
 		}
@@ -98,11 +134,4 @@ func (s *Store) waits(d *debt) (sum Tally, err error) {
 			}
 		}
 	}
-}
-
-func tallyRows(rows []Row) (sum Tally) {
-	for i := range rows {
-		sum = sum.Add(Tally{1, rows[i].Bytes})
-	}
-	return sum
 }

@@ -174,6 +174,7 @@ func (l *segmentLog) scanTail(g *segment, known logState) error {
 		if l.cutShort(g, known) {
 			return g.damage(off, errCutShort)
 		}
+		l.baseless = l.baseless || max(g.end, l.torn.end) < known.Synced
 		return nil
 	}
 	return l.checkEnd(g, off, known)
@@ -184,13 +185,16 @@ var errCutShort = errors.New("the log was durable beyond its end")
 // checkEnd misses what was durable behind the newest segment.
 func (l *segmentLog) checkEnd(g *segment, off int64, known logState) error {
 	end := max(g.end, l.torn.end)
-	if end >= known.Synced || known.OldestNeeded >= known.Synced {
+	if end >= known.Synced {
+		return nil
+	}
+	l.baseless = true // what is missing was accepted, and no header counts it
+	if known.OldestNeeded >= known.Synced {
 		return nil
 	}
 	if !l.heals() {
 		return g.damage(off, fmt.Errorf("the log ends before seq %d, and was durable to %d", end, known.Synced-1))
 	}
-	l.baseless = true
 	l.lose(max(end, known.OldestNeeded), known.Synced, g.queues, known)
 	return nil
 }

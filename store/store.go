@@ -149,6 +149,7 @@ func (s *Store) heal() error {
 		}
 	}
 	s.healed = Healing{}
+	s.log.opts.GiveUp = false // that is of the start: what fails to be read later has its time again
 	return nil
 }
 

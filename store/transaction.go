@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -24,6 +25,7 @@ type transaction struct {
 	suspects []Body // bodies that may be nobody's; only Queue and Item.Seq are set
 	pruned   uint64
 	wall     wallPair
+	recount  bool
 	holes    []hole
 	damage   damageRecord
 }
@@ -33,7 +35,7 @@ func (q *queues) begin() (*transaction, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &transaction{q: q, tx: tx, meta: q.meta, sinkList: q.sinks, wall: q.wall, holes: q.holes, damage: q.hurt, open: map[uint32]*queueTx{}}
+	t := &transaction{q: q, tx: tx, meta: q.meta, sinkList: q.sinks, wall: q.wall, recount: q.recount, holes: q.holes, damage: q.hurt, open: map[uint32]*queueTx{}}
 	t.queues = tx.Bucket(bucketQueues)
 	t.sinks = &entries{q: q, name: "sinks", b: tx.Bucket(bucketSinks), n: t.meta.Sinks}
 	t.bodies = &entries{q: q, name: "bodies", b: tx.Bucket(bucketBodies), n: t.meta.Bodies}
@@ -76,7 +78,7 @@ func (t *transaction) finish() error {
 	if err := t.putDamage(meta); err != nil {
 		return err
 	}
-	if err := t.putWall(meta); err != nil {
+	if err := cmp.Or(t.putWall(meta), t.putRecount(meta)); err != nil {
 		return err
 	}
 	return meta.put(keyState, t.meta.append(nil))

@@ -68,6 +68,7 @@ func (q *queues) loadMeta(b *bolt.Bucket) error {
 	if q.wall, err = loadOptional(q, b, keyWall, decodeWall); err != nil {
 		return err
 	}
+	q.recount = b.Get(keyRecount) != nil
 	q.hurt, err = loadOptional(q, b, keyDamage, decodeDamage)
 	return err
 }
