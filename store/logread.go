@@ -165,7 +165,7 @@ func (r *logReading) limit(i int) uint64 {
 	return 0
 }
 
-// measure finds where a segment ends: its footer tells, or its blocks.
+// measure finds where a segment ends: its footer tells, or its blocks; the next one, or of the newest what is left of them.
 func (r *logReading) measure(g *segment, limit uint64) error {
 	fi, err := g.file.Stat()
 	if err != nil {
@@ -181,13 +181,33 @@ func (r *logReading) measure(g *segment, limit uint64) error {
 	if errors.Is(err, syscall.EIO) && !r.givesUp(err) {
 		return err
 	}
-	if _, err := scanBlocks(g, limit, nil); err != nil && !isStop(err) {
+	off, err := scanBlocks(g, limit, nil)
+	if err != nil && !isStop(err) {
 		return err
 	}
 	if limit > 0 {
 		g.end = max(g.end, limit) // what of it is damaged belongs to it too
+		return nil
 	}
+	if zerosFrom(g.file, off, g.allocated) {
+		return nil
+	}
+	s, err := r.survey(g, limit)
+	if err != nil {
+		return err
+	}
+	g.end = max(g.end, s.end)
 	return nil
+}
+
+// survey finds the blocks of a segment.
+func (r *logReading) survey(g *segment, limit uint64) (*survey, error) {
+	size := g.allocated
+	if g.sealed {
+		size = g.size
+	}
+	s := newSurvey(g, newBlockReader(g, g.file, size, readBytes), limit)
+	return s, s.run()
 }
 
 func (r *logReading) close() error {
@@ -237,12 +257,23 @@ func (r *logReading) items(from uint64, wants func(*blockReader) bool, visit fun
 }
 
 func (r *logReading) itemsOf(g *segment, from, limit uint64, wants func(*blockReader) bool, visit func(*Item)) error {
-	size := g.allocated
-	if g.sealed {
-		size = g.size
-	}
-	s := newSurvey(g, newBlockReader(g, g.file, size, readBytes), limit)
-	if err := s.run(); err != nil {
+	return r.blocksOf(g, from, limit, func(b *blockReader, t *tornBlock) {
+		if !wants(b) {
+			return
+		}
+		items, _ := t.salvage()
+		for i := range items {
+			if it := &items[i].Item; it.Seq >= from {
+				visit(it)
+			}
+		}
+	})
+}
+
+// blocksOf visits the blocks of a segment from a seq on whose tables check: the reader has those.
+func (r *logReading) blocksOf(g *segment, from, limit uint64, visit func(*blockReader, *tornBlock)) error {
+	s, err := r.survey(g, limit)
+	if err != nil {
 		return err
 	}
 	for i := range s.found {
@@ -254,15 +285,40 @@ func (r *logReading) itemsOf(g *segment, from, limit uint64, wants func(*blockRe
 		if err != nil {
 			return err
 		}
-		if s.decoder.tables(&t.header, t.tables) != nil || !wants(&s.blockReader) {
-			continue
-		}
-		items, _ := t.salvage()
-		for j := range items {
-			if it := &items[j].Item; it.Seq >= from {
-				visit(it)
-			}
+		if s.decoder.tables(&t.header, t.tables) == nil {
+			visit(&s.blockReader, &t)
 		}
 	}
 	return nil
+}
+
+// named returns the queues that items went to, and the highest number that any mask has. The masks of a segment with a header
+// have no number that is above the header's.
+func (r *logReading) named() (to map[uint32]bool, highest uint32, err error) {
+	to = map[uint32]bool{}
+	for i, g := range r.segs {
+		for _, t := range g.queues {
+			to[t.number] = true
+		}
+		if !g.headless {
+			continue
+		}
+		err := r.blocksOf(g, g.first, r.limit(i), func(b *blockReader, _ *tornBlock) {
+			for _, m := range b.masks {
+				for _, number := range m.To {
+					to[number] = true
+				}
+				for _, number := range m.Dropped {
+					highest = max(highest, number)
+				}
+			}
+		})
+		if err != nil {
+			return nil, 0, err
+		}
+	}
+	for number := range to {
+		highest = max(highest, number)
+	}
+	return to, highest, nil
 }

@@ -31,6 +31,10 @@ type Rebuild struct {
 
 	lost     []lostRange // of segments that are missing
 	released []hole      // where segments may have been released
+	counted  []lostRange // seqs that are told by number; ascending
+
+	named map[uint32]bool // the queues that items of the log went to
+	given uint32          // the highest number that a mask of the log has
 }
 
 // Rebuilt says by number what a rebuilt queues.db is made of, and what is lost.
@@ -118,6 +122,10 @@ func (r *Rebuild) plan() error {
 	if r.found.uuid.rank > 0 {
 		r.uuid = r.found.uuid.v
 	}
+	var err error
+	if r.named, r.given, err = r.log.named(); err != nil {
+		return err
+	}
 	r.sinks = r.planSinks()
 	for _, sink := range r.sinks {
 		for _, sq := range sink.Queues {
@@ -139,7 +147,8 @@ func (r *Rebuild) plan() error {
 }
 
 // planSinks takes the current records. Where some are missing the newest header has them, as a change of sinks starts a
-// segment; and a sink that no item was accepted for since may be in a stale record, with queues of its own.
+// segment; and a sink that no item was accepted for since may be in a stale record, with queues of its own. What was
+// given a number since, and is named by masks alone, has lost its name.
 func (r *Rebuild) planSinks() (sinks []Sink) {
 	names, numbers := map[string]bool{}, map[uint32]bool{}
 	add := func(s Sink) {
@@ -160,36 +169,50 @@ func (r *Rebuild) planSinks() (sinks []Sink) {
 			current++
 		}
 	}
-	books := r.found.books
-	if books.current() && books.v.Sinks == current && !r.tree.lostIn(bucketSinks) {
-		return sinks
+	books, given := r.found.books, uint32(0)
+	whole := books.current() && books.v.Sinks == current && !r.tree.lostIn(bucketSinks)
+	if whole {
+		given = books.v.Given // what of these has no record was removed
 	}
-	given := uint32(0)
+	later := func(s Sink) bool {
+		return !slices.ContainsFunc(s.Queues, func(q SinkQueue) bool { return q.Number <= given })
+	}
 	if h := r.log.header(); h != nil {
-		given = h.QueueNumber
 		for _, s := range h.Sinks {
-			add(s)
+			if later(s) {
+				add(s)
+			}
+		}
+		given = max(given, h.QueueNumber)
+	}
+	if !whole {
+		for _, name := range slices.Sorted(maps.Keys(r.found.sinks)) {
+			if s := r.found.sinks[name].v; later(s) {
+				add(s)
+			}
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(r.found.sinks)) {
-		s := r.found.sinks[name].v
-		if !slices.ContainsFunc(s.Queues, func(q SinkQueue) bool { return q.Number <= given }) {
-			add(s)
-		}
-	}
-	r.addOrphans(add, numbers)
+	r.addOrphans(add, names, numbers, func(n uint32) bool {
+		q := r.found.queues[n]
+		return r.named[n] && n > given || !whole && q != nil && (q.cursor.current() || r.log.header() == nil)
+	})
 	sortSinks(sinks)
 	return sinks
 }
 
-// addOrphans makes sinks for queues that have rows, and that nobody says the name of.
-func (r *Rebuild) addOrphans(add func(Sink), numbers map[uint32]bool) {
-	for _, n := range slices.Sorted(maps.Keys(r.found.queues)) {
-		q := r.found.queues[n]
-		if numbers[n] || !q.cursor.current() && r.log.header() != nil {
+// addOrphans makes sinks for queues that have rows, or that masks name, and that nobody says the name of.
+func (r *Rebuild) addOrphans(add func(Sink), names map[string]bool, numbers map[uint32]bool, owed func(uint32) bool) {
+	all := slices.AppendSeq(slices.Collect(maps.Keys(r.found.queues)), maps.Keys(r.named))
+	slices.Sort(all)
+	for _, n := range slices.Compact(all) {
+		if numbers[n] || !owed(n) {
 			continue
 		}
-		add(Sink{Name: fmt.Sprintf("recovered-%d", n), State: Orphan, Queues: []SinkQueue{{Number: n, Live: true}}})
+		name := fmt.Sprintf("recovered-%d", n)
+		for names[name] {
+			name += "-again"
+		}
+		add(Sink{Name: name, State: Orphan, Queues: []SinkQueue{{Number: n, Live: true}}})
 	}
 }
 
@@ -308,6 +331,7 @@ func (r *Rebuild) planMeta() {
 		r.state.Highest, r.state.IDTime = max(r.state.Highest, h.Highest), max(r.state.IDTime, h.IDTime)
 		r.state.Given = max(r.state.Given, h.QueueNumber)
 	}
+	r.state.Given = max(r.state.Given, r.given)
 	for n, q := range r.queues {
 		r.state.Given = max(r.state.Given, n)
 		r.state.Highest = max(r.state.Highest, q.highest)

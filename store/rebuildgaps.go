@@ -73,7 +73,10 @@ func (r *Rebuild) planLost(part lostRange, sure, unsure []debt) {
 			r.sums.Gone++
 		case slices.ContainsFunc(unsure, wants):
 			r.sums.Uncertain++
+		default:
+			continue
 		}
+		r.counted = appendLost(r.counted, lostRange{first: seq, end: seq + 1})
 	}
 	part.to = slices.DeleteFunc(slices.Clone(part.to), func(number uint32) bool {
 		return !slices.ContainsFunc(sure, func(d debt) bool { return d.number == number })
@@ -83,25 +86,36 @@ func (r *Rebuild) planLost(part lostRange, sure, unsure []debt) {
 	}
 }
 
-// countSkipped counts what cursors that may be older than they were had to leave out, as no segment has it.
+// countSkipped counts what cursors that may be older than they were had to leave out, as no segment has it: each seq once,
+// and no more than was accepted.
 func (r *Rebuild) countSkipped() {
 	var all []hole
-	most, seqs := int64(0), int64(0)
+	most := uint64(0)
 	for _, q := range r.queues {
-		s := q.skipped
-		if s.first >= s.end {
-			continue
+		for _, s := range q.skipped {
+			parts := r.untold(s)
+			n := seqsOf(parts)
+			i, found := slices.BinarySearchFunc(r.log.segs, s.end, func(g *segment, seq uint64) int { return cmp.Compare(g.first, seq) })
+			if found && !r.log.segs[i].headless {
+				n = min(n, uint64(max(0, r.log.segs[i].header.Queues[q.number].Accepted.Items)))
+			}
+			all, most = append(all, parts...), most+n
 		}
-		all = append(all, s)
-		n := int64(s.end - s.first)
-		i, found := slices.BinarySearchFunc(r.log.segs, s.end, func(g *segment, seq uint64) int { return cmp.Compare(g.first, seq) })
-		if found && !r.log.segs[i].headless {
-			n = min(n, r.log.segs[i].header.Queues[q.number].Accepted.Items)
-		}
-		most += n
 	}
-	for _, h := range mergeHoles(all) {
-		seqs += int64(h.end - h.first)
+	r.sums.Uncertain += int(min(most, seqsOf(mergeHoles(all))))
+}
+
+// untold returns the parts of a hole that were not counted, nor told by an earlier start.
+func (r *Rebuild) untold(h hole) (parts []hole) {
+	for _, p := range missing(r.counted, h.first, h.end) {
+		parts = append(parts, missing(r.found.damage.v.lost, p.first, p.end)...)
 	}
-	r.sums.Uncertain += int(min(most, seqs))
+	return parts
+}
+
+func seqsOf(holes []hole) (n uint64) {
+	for _, h := range holes {
+		n += h.end - h.first
+	}
+	return n
 }

@@ -20,7 +20,7 @@ type newQueue struct {
 	first, last uint64 // frozen: first ≤ seq < last, whatever the mask
 
 	whole    bool       // nothing of it was lost
-	skipped  hole       // seqs that its cursor left out, as no segment has them
+	skipped  []hole     // seqs that its cursor left out, as no segment has them
 	lost     []seqRange // rows may be, of these seqs
 	rewound  bool       // the stream begins again where rows may have been lost
 	low      uint64     // no row without a body is below it
@@ -51,6 +51,9 @@ func (r *Rebuild) planQueue(sq SinkQueue) *newQueue {
 	}
 	if h := r.log.header(); h != nil && (facts || !r.tree.rooted) {
 		q.low, q.cursor = max(q.low, h.Queues[q.number].LowestOwed), max(q.cursor, h.Queues[q.number].Cursor)
+	}
+	if h := r.log.header(); h != nil && sq.Live && q.number > h.QueueNumber {
+		q.low, q.cursor = max(q.low, h.First), max(q.cursor, h.First) // it was given later
 	}
 	for chunk, m := range found.marks {
 		if m.current() || facts {
@@ -88,7 +91,8 @@ func (r *Rebuild) planLosses(q *newQueue, found *carvedQueue, frozen bool) {
 		span += max(min(q.lost[i].end, q.cursor), from) - from
 	}
 	if at := r.log.from(q.cursor); !found.cursor.current() {
-		q.skipped, q.cursor = hole{first: q.cursor, end: at}, at
+		q.skip(q.cursor, at)
+		q.cursor = at
 	}
 	if !found.cursor.current() && !r.tree.newest {
 		q.lost = []seqRange{everything}
@@ -98,13 +102,24 @@ func (r *Rebuild) planLosses(q *newQueue, found *carvedQueue, frozen bool) {
 		if found.cursor.rank == 0 {
 			q.before = math.MaxUint64 // nobody knows
 		}
-		q.cursor = min(q.cursor, r.log.from(q.low))
+		at := r.log.from(q.low)
+		if !found.cursor.current() {
+			q.skip(q.low, min(at, q.cursor)) // rows may have been about these
+		}
+		q.cursor = min(q.cursor, at)
 		q.marks = markSet{}
 		for _, g := range q.gone {
 			for seq := max(g.First, q.cursor); seq <= g.Last && seq-g.First < rewindMost; seq++ {
 				q.mark(seq)
 			}
 		}
+	}
+}
+
+// skip notes that the stream leaves out first ≤ seq < end.
+func (q *newQueue) skip(first, end uint64) {
+	if first < end {
+		q.skipped = mergeHoles(append(q.skipped, hole{first: first, end: end}))
 	}
 }
 
