@@ -31,9 +31,13 @@ func Check(path string, progress func(done, total int64)) ([]store.Finding, stor
 	return found, sums, errors.Join(err, release())
 }
 
-// Salvage heals the store at path as a start does, and what readers would heal later too: it reads all of the log. The
-// store is closed in order afterwards. Where there is none, none is made. Errors: those of Open.
+// Salvage heals the store at path as a start does, and what readers would heal later too: it reads all of the log. Where
+// the directory of the log is missing, which a start refuses, it takes it for gone. The store is closed in order
+// afterwards. Where there is none, none is made. Errors: those of Open.
 func Salvage(path string, o Options, progress func(done, total int64)) (Report, error) {
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		return Report{}, &NotDirError{path}
+	}
 	found, err := store.Exists(path)
 	if err == nil && !found {
 		err = fmt.Errorf("%s holds no store: %w", path, os.ErrNotExist)
@@ -41,7 +45,7 @@ func Salvage(path string, o Options, progress func(done, total int64)) (Report, 
 	if err != nil {
 		return Report{}, err
 	}
-	st, r, h, err := open(path, o)
+	st, r, h, err := open(path, o, true)
 	if err != nil {
 		return r, err
 	}

@@ -71,16 +71,17 @@ func (h *logHealer) quarantine(path string, changes bool) error {
 func (h *logHealer) healed(x store.Healing) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	r, what := h.start.report, "a segment is missing"
+	r := h.start.report
 	if h.later != nil {
 		r = h.later
 	}
 	*r = r.With(x)
-	if x.Path != "" {
-		what, r.Quarantine = "a segment is damaged", h.start.kept.place()
-		r.Damaged = append(r.Damaged, filepath.Base(x.Path))
+	if x.Path == "" {
+		h.start.log.Error("a segment is missing", "dir", h.start.dir, "seqs", x.Missing, "lost", x.Lost, "more_may_be_lost", x.Unknown)
+	} else {
+		r.Quarantine, r.Damaged = h.start.kept.place(), append(r.Damaged, filepath.Base(x.Path))
+		h.start.log.Error("a segment is damaged: what checks of it is kept in place", "path", x.Path, "kept", x.Kept, "lost", x.Lost, "quarantine", r.Quarantine)
 	}
-	h.start.log.Error(what+": what checks of it is kept in place", "path", x.Path, "kept", x.Kept, "lost", x.Lost, "quarantine", r.Quarantine)
 	if h.later != nil {
 		h.start.tell(r)
 	}

@@ -65,14 +65,17 @@ func refuseUnfit(dir string) error {
 	return err
 }
 
-// makeLog makes the directory of the log if it is gone: what it had is told as lost.
+// makeLog refuses a store of which the directory of the log is gone, as no disk takes that alone: it is elsewhere, or not
+// mounted. For an operator who says so it makes it anew: what it had is told as lost.
 func (s *start) makeLog() error {
 	path := filepath.Join(s.dir, logName)
-	err := os.Mkdir(path, 0o700)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	if err != nil {
+	if !s.forGood {
+		return &store.DamageError{Path: path, Offset: -1, What: store.WhatNoLog}
+	}
+	if err := os.Mkdir(path, 0o700); err != nil {
 		return fmt.Errorf("make the log: %w", err)
 	}
 	s.log.Error("the directory of the log was missing", "dir", path)
@@ -88,10 +91,15 @@ func misplacedIn(err error) *store.MisplacedError {
 // settled tries what may find segments that are not where they belong, and brings them there. The lock is held.
 func (s *start) settled(try func() error) error {
 	err := try()
-	if m := misplacedIn(err); m != nil {
-		if err = s.settle(m); err == nil {
-			err = try()
+	for range 2 { // whole segments, and then what is none
+		m := misplacedIn(err)
+		if m == nil {
+			break
 		}
+		if err = s.settle(m); err != nil {
+			break
+		}
+		err = try()
 	}
 	return err
 }

@@ -81,6 +81,9 @@ func (s *start) healQueues(cause error) error {
 		return err
 	}
 	defer func() { _ = plan.Close() }() // they were only read
+	if err := store.Placed(s.dir, s.giveUp); err != nil {
+		return err
+	}
 	sums := plan.Rebuilt()
 	if _, err := os.Lstat(s.queuesPath()); err == nil {
 		if err := s.kept.keep(s.queuesPath(), false, sums.BadPages, int(sums.PageSize)); err != nil {
@@ -111,19 +114,21 @@ type start struct {
 	report *Report
 	giveUp bool // what the disk does not give is damage: see patiently
 
+	forGood bool // a directory of the log that is missing is gone for good
+
 	// The first reads of queues.db: store.CheckMetas and store.Open.
 	checkMetas func(path string) (store.MetaReport, error)
 	open       func(*store.Dir, store.Options) (*store.Store, error)
 }
 
 // openStore opens the store, and makes queues.db anew where it turns out to be damaged, and brings segments to where they
-// belong: each once.
+// belong: each as often as it has to be, if nothing else happens.
 func (s *start) openStore(dir *store.Dir, o store.Options) (*store.Store, error) {
 	open := s.open
 	for tries := 0; ; tries++ {
 		st, err := open(dir, o)
 		damage, misplaced := s.ofQueues(err), misplacedIn(err)
-		if damage == nil && misplaced == nil || tries == 2 {
+		if damage == nil && misplaced == nil || tries == 3 {
 			return st, err
 		}
 		if dir, err = store.LockDir(s.dir); err != nil { // Open gave it back

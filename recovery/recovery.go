@@ -5,8 +5,9 @@
 // Damage is healed, and the originals are kept in quarantine before anything is changed. A damaged queues.db is made anew
 // of what checks of it, and of the log. Of a damaged segment every item that checks is kept, in place; what is lost is
 // settled as lost. Damage of what a start does not read is healed the same way by whoever reads it. A segment that has the
-// name of another one gets its own back, and what is not the store's goes to quarantine. Where queues.db and segments are
-// gone together, what nothing tells any more is reported as that.
+// name of another one gets its own back, and what is not the store's goes to quarantine. A log that is missing as a
+// whole is refused, unless an operator has it salvaged. Where queues.db and segments are gone together, what nothing tells
+// any more is reported as that.
 //
 // # Decisions
 //
@@ -16,6 +17,7 @@ package recovery
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -64,11 +66,12 @@ type Report struct {
 // returns owns the directory's lock until it is closed. Errors: *store.LockedError, *store.FormatError,
 // *store.DamageError, a *NotDirError, and those of the file system. No sink is needed.
 func Open(path string, o Options) (*store.Store, Report, error) {
-	st, r, _, err := open(path, o)
+	st, r, _, err := open(path, o, false)
 	return st, r, err
 }
 
-func open(path string, o Options) (*store.Store, Report, *logHealer, error) {
+// open is Open; forGood says that a directory of the log that is missing is gone for good.
+func open(path string, o Options, forGood bool) (*store.Store, Report, *logHealer, error) {
 	began, log := time.Now(), o.Log
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -79,6 +82,7 @@ func open(path string, o Options) (*store.Store, Report, *logHealer, error) {
 		return nil, r, nil, err
 	}
 	s := newStart(dir.Path(), log, cmp.Or(o.QuarantineBytes, 256<<20), &r)
+	s.forGood = forGood
 	tmp, err := s.prepare(dir)
 	if err != nil {
 		return nil, r, nil, errors.Join(err, dir.Close())
@@ -189,8 +193,11 @@ func (r Report) With(h store.Healing) Report {
 
 // bad reports whether something was damaged, or is missing.
 func (r *Report) bad() bool {
-	return r.Lost > 0 || r.AtLeast || r.Uncertain > 0 || r.RolledBack || len(r.Damaged)+len(r.Renamed)+len(r.Aside) > 0 || r.Queues != nil
+	return r.loses() || len(r.Damaged)+len(r.Renamed)+len(r.Aside) > 0 || r.Queues != nil
 }
+
+// loses reports whether something is lost, or may be.
+func (r *Report) loses() bool { return r.Lost > 0 || r.AtLeast || r.Uncertain > 0 || r.RolledBack }
 
 func (r *Report) log(log *slog.Logger, path string) {
 	if r.SkippedKeys > 0 {
@@ -200,7 +207,11 @@ func (r *Report) log(log *slog.Logger, path string) {
 	case r.Created:
 		log.Info("store created", "dir", path, "elapsed", r.Took)
 	case r.bad():
-		log.Error("store recovered with losses", "dir", path, "kept", r.Kept, "lost", r.Lost, "at_least", r.AtLeast, "uncertain", r.Uncertain,
+		level, msg := slog.LevelWarn, "store recovered after damage"
+		if r.loses() {
+			level, msg = slog.LevelError, "store recovered with losses"
+		}
+		log.Log(context.Background(), level, msg, "dir", path, "kept", r.Kept, "lost", r.Lost, "at_least", r.AtLeast, "uncertain", r.Uncertain,
 			"unconfirmed", r.Unconfirmed, "rolled_back", r.RolledBack, "quarantine", r.Quarantine, "elapsed", r.Took)
 	case r.Unclean:
 		log.Info("store recovered", "dir", path, "kept", r.Kept, "unconfirmed", r.Unconfirmed, "elapsed", r.Took)

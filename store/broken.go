@@ -77,7 +77,7 @@ func lostOf(blocks []tornBlock, from, synced uint64, near []queueTally, all []ui
 	for i := range blocks {
 		b := &blocks[i]
 		if end := min(b.header.First, synced); due < end && b.header.Flags&blockGap == 0 {
-			lost = append(lost, spread([]hole{{first: due, end: end}}, likely(near, end-due, all))...)
+			lost = append(lost, spread([]hole{{first: due, end: end}}, likely(near, end-due, all), noneNewer)...)
 		}
 		got, _ := b.salvage()
 		for _, r := range b.residue(got) {

@@ -44,6 +44,7 @@ type Checked struct {
 	Bodies   int64 `json:"bodies"`  // items outside the log
 	Unclean  bool  `json:"unclean"` // the last process did not close the store: a start looks at the end of the log
 	Healed   int   `json:"healed"`  // damaged segments that were dealt with before: not told again
+	Lost     int64 `json:"lost"`    // items that were lost by that, and by missing segments, as long as that is kept
 }
 
 // Check reads everything in a data directory and changes nothing: queues.db, all its bodies too, and every block, footer
@@ -100,11 +101,15 @@ func (c *checker) run() error {
 	if err := c.checkQueues(); err != nil {
 		return err
 	}
+	if c.queues != nil {
+		defer func() { _ = c.queues.db.Close() }() // it was only read
+	}
 	log, err := readLog(filepath.Join(c.dir, logDir), c.uuid, true, diskOps())
 	if err != nil {
 		return err
 	}
-	return errors.Join(c.checkLog(log), log.close())
+	err = firstError(func() error { return c.dropBlanks(log) }, func() error { return c.addMisnamed(log) }, func() error { return c.checkLog(log) })
+	return errors.Join(err, log.close())
 }
 
 // size is how many bytes there are to look at.
@@ -163,7 +168,7 @@ func (c *checker) checkQueues() error {
 	return nil
 }
 
-// readQueues checks queues.db as a start does, and all bodies, without changing it. What it returns has no open file.
+// readQueues checks queues.db as a start does, and all bodies, without changing it. What it returns has it open.
 func readQueues(path string) (*queues, error) {
 	if err := checkFile(path); err != nil {
 		return nil, err
@@ -175,7 +180,10 @@ func readQueues(path string) (*queues, error) {
 		if q.db, err = bolt.Open(path, 0, options); err != nil {
 			return err
 		}
-		return errors.Join(q.db.View(q.load), q.db.Close())
+		if err = q.db.View(q.load); err != nil {
+			err = errors.Join(err, q.db.Close())
+		}
+		return err
 	})
 }
 
@@ -202,6 +210,9 @@ func (c *checker) checkLog(r *logReading) error {
 	var known damageRecord
 	if c.queues != nil {
 		known = c.queues.hurt
+	}
+	for i := range known.lost {
+		c.sums.Lost += known.lost[i].count()
 	}
 	c.checkNames(r, known)
 	if err := c.checkGaps(r, known); err != nil {

@@ -3,8 +3,12 @@ package store
 import (
 	"errors"
 	"io/fs"
+	"math"
 	"os"
 )
+
+// WhatNoLog is what is wrong with a directory of a log that is not there. A start refuses that: it is no damage of a disk.
+const WhatNoLog = "the directory of the log is missing: put it back; if it is gone for good, `holdfast salvage` says so and goes on"
 
 // checkNames tells which segments have a header that does not check, or is not theirs. Whose header was found to be destroyed
 // before is not told again.
@@ -27,7 +31,7 @@ func (c *checker) checkNames(r *logReading, known damageRecord) {
 		c.findings = append(c.findings, f)
 	}
 	if _, err := os.Stat(r.log.dir); errors.Is(err, fs.ErrNotExist) {
-		c.find(r.log.dir, -1, "the directory is missing")
+		c.findings = append(c.findings, Finding{Path: r.log.dir, Offset: -1, What: WhatNoLog, Refused: true})
 	}
 }
 
@@ -40,9 +44,15 @@ func (c *checker) checkGaps(r *logReading, known damageRecord) error {
 	}
 	end := uint64(1)
 	for _, g := range r.segs {
-		from := max(end, state.OldestNeeded)
-		if from < g.first && !covers(state.Holes, from, g.first) {
-			for _, m := range missing(known.lost, from, g.first) {
+		gaps, err := c.rowsIn(end, g.first)
+		if err != nil {
+			return err
+		}
+		if from := max(end, state.OldestNeeded); from < g.first && !covers(state.Holes, from, g.first) {
+			gaps = append(gaps, hole{first: from, end: g.first})
+		}
+		for _, gap := range mergeHoles(gaps) {
+			for _, m := range missing(known.lost, gap.first, gap.end) {
 				c.find(g.path, -1, "seqs %d to %d are missing before it%s", m.first, m.end-1, whose)
 			}
 		}
@@ -54,10 +64,35 @@ func (c *checker) checkGaps(r *logReading, known damageRecord) error {
 	if len(r.segs) > 0 {
 		return c.checkEnd(r.segs[len(r.segs)-1], known, state)
 	}
-	for _, m := range missing(known.lost, state.OldestNeeded, state.Synced) {
-		c.find(r.log.dir, -1, "seqs %d to %d are missing", m.first, m.end-1)
+	gaps, err := c.rowsIn(1, math.MaxUint64)
+	if state.OldestNeeded < state.Synced {
+		gaps = append(gaps, hole{first: state.OldestNeeded, end: state.Synced})
 	}
-	return nil
+	for _, gap := range mergeHoles(gaps) {
+		for _, m := range missing(known.lost, gap.first, gap.end) {
+			c.find(r.log.dir, -1, "seqs %d to %d are missing", m.first, m.end-1)
+		}
+	}
+	return err
+}
+
+// rowsIn lists the seqs in first ≤ seq < end that rows need, whose item is not outside the log.
+func (c *checker) rowsIn(first, end uint64) (seqs []hole, err error) {
+	if c.queues == nil || first >= end {
+		return nil, nil
+	}
+	for _, d := range c.queues.debts() {
+		refs, err := c.queues.rowRefs(d.number, first, end)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range refs {
+			if !r.body {
+				seqs = append(seqs, hole{first: r.seq, end: r.seq + 1})
+			}
+		}
+	}
+	return mergeHoles(seqs), nil
 }
 
 // checkEnd tells what is missing behind the newest segment.

@@ -61,7 +61,7 @@ func headerChecks(f *os.File) bool {
 func (l *segmentLog) lose(first, end uint64, near []queueTally, known logState) {
 	per := likely(near, end-first, known.Queues)
 	addAccepted(l.accepted, per) // no header tells of them
-	l.noteLost(spread([]hole{{first: first, end: end}}, per))
+	l.noteLost(spread([]hole{{first: first, end: end}}, per, noneNewer))
 }
 
 // lostBefore is what is missing before a segment, from a seq on: for whom it was the headers tell, or it was for all of the
@@ -77,5 +77,5 @@ func (l *segmentLog) lostBefore(i int, from uint64, queues []uint32) []lostRange
 			}
 		}
 	}
-	return spread([]hole{{first: from, end: g.first}}, per)
+	return spread([]hole{{first: from, end: g.first}}, per, l.given(i))
 }

@@ -6,10 +6,11 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 )
 
-// A wound is a damaged segment, or a range of seqs of which the segment is missing, as it was found. What is to be done,
+// A wound is a damaged segment, or the seqs of which the segments are missing, as they were found. What is to be done,
 // in this order, each durable before the next: the file is kept in quarantine; what is lost is written to queues.db. Then
 // what is left is read in place.
 type wound struct {
@@ -48,6 +49,11 @@ func (s *Store) treatWounds(wounds []wound) error {
 		if w.serial != 0 {
 			serials = []uint64{w.serial}
 		}
+		lost, err := s.queues.withRows(w.lost)
+		if err != nil {
+			return fmt.Errorf("record what is lost: %w", err)
+		}
+		w.lost = lost
 		n := s.queues.owedLost(w.lost)
 		if err := s.queues.addDamage(serials, w.lost); err != nil {
 			return fmt.Errorf("record what is lost: %w", err)
@@ -59,7 +65,7 @@ func (s *Store) treatWounds(wounds []wound) error {
 		s.healed.Kept, s.healed.Lost = s.healed.Kept+w.kept, s.healed.Lost+n
 		s.healMu.Unlock()
 		if s.log.opts.Healed != nil {
-			s.log.opts.Healed(Healing{Path: w.path, Kept: w.kept, Lost: n, Unknown: w.unknown})
+			s.log.opts.Healed(Healing{Path: w.path, Missing: w.missing(), Kept: w.kept, Lost: n, Unknown: w.unknown})
 		}
 	}
 	return nil
@@ -89,9 +95,36 @@ func (l *segmentLog) noteLost(lost []lostRange) {
 	for i := range lost {
 		newly = append(newly, lost[i].without(known.lost)...)
 	}
-	if len(newly) > 0 {
-		l.wounds = append(l.wounds, wound{lost: newly})
+	if len(newly) == 0 {
+		return
 	}
+	i := slices.IndexFunc(l.wounds, func(w wound) bool { return w.path == "" })
+	if i < 0 {
+		i, l.wounds = len(l.wounds), append(l.wounds, wound{})
+	}
+	l.wounds[i].lost = append(l.wounds[i].lost, newly...)
+	slices.SortFunc(l.wounds[i].lost, byFirst)
+}
+
+// missing lists the seqs of a wound of which there is no segment. Of many ranges it lists some.
+func (w *wound) missing() string {
+	if w.path != "" {
+		return ""
+	}
+	const most = 16
+	var holes []hole
+	for _, r := range w.lost {
+		holes = append(holes, hole{first: r.first, end: r.end})
+	}
+	var parts []string
+	for i, h := range mergeHoles(holes) {
+		if i == most {
+			parts = append(parts, "...")
+			break
+		}
+		parts = append(parts, fmt.Sprintf("%d-%d", h.first, h.end-1))
+	}
+	return strings.Join(parts, " ")
 }
 
 // An examination is what there is of a damaged segment.
@@ -178,7 +211,7 @@ func (x *examination) finish(limit uint64, total []queueTally, others []uint32, 
 	}
 	x.count(told)
 	if n > 0 {
-		gaps := spread(fresh, x.left(total, n, others))
+		gaps := spread(fresh, x.left(total, n, others), noneNewer)
 		x.count(gaps)
 		x.newly = append(x.newly, gaps...)
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"encoding/binary"
+	"math"
 	"slices"
 	"sort"
 )
@@ -243,20 +244,29 @@ func joinLost(lost []lostRange) (out []lostRange) {
 }
 
 // spread says what the seqs of gaps were for: of which blocks nothing is left but how many of them each queue had. The
-// first ones are taken for its.
-func spread(gaps []hole, per []queueTally) (lost []lostRange) {
-	at := int64(0)
+// first ones are taken for its, or for a queue with a number above given, which was made since, the last ones.
+func spread(gaps []hole, per []queueTally, given uint32) (lost []lostRange) {
+	at, n := int64(0), int64(0)
+	for _, gap := range gaps {
+		n += int64(gap.end - gap.first)
+	}
 	for _, gap := range gaps {
 		for first := gap.first; first < gap.end; {
 			r := lostRange{first: first, end: gap.end}
 			bytes := int64(0)
 			for _, t := range per {
-				if t.Items <= at {
-					continue
+				begin, end := int64(0), t.Items
+				if t.number > given {
+					begin, end = max(0, n-t.Items), n
 				}
-				r.to = append(r.to, t.number)
-				r.end = min(r.end, first+uint64(t.Items-at))
-				bytes = max(bytes, t.Bytes/t.Items)
+				switch {
+				case at < begin:
+					r.end = min(r.end, first+uint64(begin-at))
+				case at < end:
+					r.to = append(r.to, t.number)
+					r.end = min(r.end, first+uint64(end-at))
+					bytes = max(bytes, t.Bytes/t.Items)
+				}
 			}
 			r.bytes = bytes * r.count()
 			lost = append(lost, r)
@@ -264,6 +274,19 @@ func spread(gaps []hole, per []queueTally) (lost []lostRange) {
 		}
 	}
 	return lost
+}
+
+// noneNewer is above all numbers of queues.
+const noneNewer = math.MaxUint32
+
+// given is the highest number of a queue that was given when the segment before one began.
+func (l *segmentLog) given(i int) uint32 {
+	for _, g := range slices.Backward(l.segs[:i]) {
+		if !g.headless {
+			return g.header.QueueNumber
+		}
+	}
+	return noneNewer
 }
 
 // Lost reports whether the item of a queue's row is known to be lost: what the log had of it is damaged or missing, and

@@ -11,11 +11,13 @@ import (
 	"strings"
 )
 
-// A MisplacedError is damage of the log: a whole segment of another store, or one that has not its own name. See Settle.
+// A MisplacedError is damage of the log: a whole segment of another store, or one that has not its own name, or files that
+// are no segments. See Settle.
 type MisplacedError struct {
 	Damage  *DamageError
 	UUID    [16]byte // of the store
 	Guessed bool     // only segments tell whose store this is
+	Blank   []string // paths of files that are no segments, nor where one has to be
 }
 
 func (e *MisplacedError) Error() string { return e.Damage.Error() }
@@ -56,7 +58,7 @@ func (l *segmentLog) misplaced(h *segmentHeader, path string) *DamageError {
 // A Settling says what Settle did, by the names of files.
 type Settling struct {
 	Renamed []string // segments that have their own name again
-	Aside   []string // segments of another store, or second ones of a name: they are in quarantine, and no more in the log
+	Aside   []string // segments of another store, second ones of a name, what is no segment: they are in quarantine, and no more in the log
 }
 
 // Settle gives segments their own names again, and takes what is not the store's out of its log: keep makes the bytes of
@@ -65,6 +67,11 @@ type Settling struct {
 // may be queues.db that is of another store. Nobody may have the store open.
 func Settle(dir string, e *MisplacedError, keep func(path string) error) (done Settling, err error) {
 	l := &segmentLog{dir: filepath.Join(dir, logDir), uuid: e.UUID, ops: diskOps()}
+	for _, path := range e.Blank {
+		if err := l.takeOut(path, keep, &done); err != nil {
+			return done, fmt.Errorf("settle the log: %w", err)
+		}
+	}
 	for steps := 0; ; steps++ {
 		files, err := l.headers()
 		if err != nil {
@@ -147,13 +154,19 @@ func (l *segmentLog) settleOne(f *headerFile, files []headerFile, keep func(path
 		err = swapNames(path, right)
 		done.Renamed = append(done.Renamed, f.right)
 	case f.stray, err == nil:
-		if err = keep(path); err == nil {
-			err = l.ops.remove(path)
-		}
-		done.Aside = append(done.Aside, f.name)
+		return l.takeOut(path, keep, done)
 	}
 	if err != nil {
 		return err
 	}
 	return SyncDir(l.dir)
+}
+
+// takeOut takes a file out of the log after it was kept.
+func (l *segmentLog) takeOut(path string, keep func(path string) error, done *Settling) error {
+	if err := keep(path); err != nil {
+		return err
+	}
+	done.Aside = append(done.Aside, filepath.Base(path))
+	return errors.Join(l.ops.remove(path), SyncDir(l.dir))
 }

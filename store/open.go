@@ -34,7 +34,7 @@ func (l *segmentLog) load(known logState) error {
 			return err
 		}
 	}
-	if err := l.openSegments(); err != nil {
+	if err := l.openSegments(&known); err != nil {
 		return err
 	}
 	l.newest, l.seq = known.IDTime, max(known.Highest+1, 1)
@@ -56,22 +56,40 @@ func (l *segmentLog) load(known logState) error {
 }
 
 // openSegments reads every segment's header, and its footer if it has one.
-func (l *segmentLog) openSegments() error {
+func (l *segmentLog) openSegments(known *logState) error {
 	entries, err := os.ReadDir(l.dir)
 	if err != nil {
 		return err
 	}
+	var blank []string
 	for _, e := range entries {
 		if !strings.HasSuffix(e.Name(), ".log") {
 			continue
 		}
 		g, err := l.openSegment(filepath.Join(l.dir, e.Name()))
+		if errors.Is(err, errNoSegment) && l.heals() {
+			blank = append(blank, filepath.Join(l.dir, e.Name()))
+			continue
+		}
 		if err != nil {
 			return err
 		}
 		l.segs = append(l.segs, g)
 	}
 	slices.SortFunc(l.segs, func(a, b *segment) int { return cmp.Compare(a.serial, b.serial) })
+	if !l.heals() {
+		return nil
+	}
+	strays, err := l.blanks(l.segs, known)
+	if err != nil {
+		return err
+	}
+	for _, g := range strays {
+		blank = append(blank, g.path)
+	}
+	if len(blank) > 0 {
+		return l.aside(blank)
+	}
 	return nil
 }
 
@@ -94,10 +112,17 @@ func (l *segmentLog) openSegment(path string) (*segment, error) {
 	return g, nil
 }
 
+// errNoSegment: neither the header of a file nor its name says which segment it is.
+var errNoSegment = errors.New("it is no segment")
+
 func (l *segmentLog) identify(f *os.File, path string) (*segment, error) {
 	h, length, err := readHeader(f, path)
 	if err != nil && l.heals() {
-		return l.headless(f, path, err)
+		g, herr := l.headless(f, path, err)
+		if isDamage(herr) { // else it is another format, or the disk
+			herr = errors.Join(errNoSegment, herr)
+		}
+		return g, herr
 	}
 	if err != nil {
 		return nil, err

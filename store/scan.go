@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 )
 
 // scanAll reads the segments that have no footer, and finds out where the log ends.
@@ -180,6 +181,21 @@ func (l *segmentLog) scanTail(g *segment, known logState) error {
 	return l.checkEnd(g, off, known)
 }
 
+// withNewer adds to what the newest segment had the queues that were made since it began: what is missing behind it may have
+// been for them too.
+func (l *segmentLog) withNewer(near []queueTally, all []uint32) []queueTally {
+	if len(near) == 0 || l.queueNo == 0 {
+		return near
+	}
+	out := slices.Clone(near)
+	for _, number := range all {
+		if i, found := slices.BinarySearchFunc(out, number, byNumber); !found && number > l.queueNo {
+			out = slices.Insert(out, i, queueTally{number, Tally{1, 0}})
+		}
+	}
+	return out
+}
+
 var errCutShort = errors.New("the log was durable beyond its end")
 
 // checkEnd misses what was durable behind the newest segment.
@@ -195,7 +211,7 @@ func (l *segmentLog) checkEnd(g *segment, off int64, known logState) error {
 	if !l.heals() {
 		return g.damage(off, fmt.Errorf("the log ends before seq %d, and was durable to %d", end, known.Synced-1))
 	}
-	l.lose(max(end, known.OldestNeeded), known.Synced, g.queues, known)
+	l.lose(max(end, known.OldestNeeded), known.Synced, l.withNewer(g.queues, known.Queues), known)
 	return nil
 }
 

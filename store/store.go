@@ -30,9 +30,10 @@ type Options struct {
 
 // A Healing is damage of the log that was dealt with; it is not told again.
 type Healing struct {
-	Path string // of the segment; empty: it is missing
-	Kept int    // items of it that check, and stay where they are
-	Lost int    // items that do not, and were owed to someone
+	Path    string // of the segment; empty: it is missing
+	Missing string // which seqs no segment has, "1-500 701-900"; empty: a segment is there, or nobody knows
+	Kept    int    // items of it that check, and stay where they are
+	Lost    int    // items that do not, and were owed to someone
 
 	Unknown bool // more may be lost than that: nothing tells how much the segment had
 }

@@ -55,7 +55,7 @@ func fsckCommand(streams cli.Streams) *cobra.Command {
 		Long: "Check every block of the log, every footer and file of keys, and the queues, and change nothing. DIR may be a\n" +
 			"copy from another machine; without it the configured directory is meant. No process may have it open.\n\n" +
 			"It prints a line per finding. `holdfast serve` and `holdfast salvage` heal what is found, keep the originals and tell\n" +
-			"what is lost; where they refuse the directory the finding says so, and that is for you to mend.\n\n" +
+			"what is lost; where a start refuses the directory the finding says so, and that is for you to mend.\n\n" +
 			"Exit code 0: all is well; 1: there are findings; 74: it holds no store, or cannot be read; 75: a running process\n" +
 			"has it; 78: it is of another format, or no directory.",
 		Args: cobra.MaximumNArgs(1),
@@ -106,7 +106,7 @@ func showFindings(w io.Writer, dir string, found []store.Finding, sums store.Che
 func nextStep(found []store.Finding) string {
 	for _, f := range found {
 		if f.Refused {
-			return "; a start refuses the directory until that is mended by hand"
+			return "; a start refuses the directory until that is mended"
 		}
 	}
 	return "; a start or `holdfast salvage` heals, and tells what is lost"
@@ -123,6 +123,9 @@ func verdictOf(found []store.Finding, sums store.Checked) string {
 	if sums.Healed > 0 {
 		text += fmt.Sprintf("; %s healed before", count(sums.Healed, "damaged segment"))
 	}
+	if sums.Lost > 0 {
+		text += fmt.Sprintf("; %s lost before", count(int(sums.Lost), "item"))
+	}
 	return text
 }
 
@@ -132,7 +135,9 @@ func salvageCommand(streams cli.Streams) *cobra.Command {
 		Use:   "salvage [DIR]",
 		Short: "Heal a data directory offline",
 		Long: "Heal what is damaged in a data directory, as `holdfast serve` does when it starts, but all of it at once: a service\n" +
-			"heals a part of the log when it first reads it. The originals are kept in DIR/quarantine. Nothing is delivered.\n\n" +
+			"heals a part of the log when it first reads it. The originals are kept in DIR/quarantine. Nothing is delivered. Where\n" +
+			"DIR/log is missing, which a start refuses, salvage takes it for gone, and all that it had for lost: put it back before,\n" +
+			"if you still have it.\n\n" +
 			"It prints the report, and leaves it as report.json beside the originals where something was damaged or missing.\n" +
 			"Exit code 0: all that checks is kept, and the store can be opened, also if something is lost; 74: it holds no\n" +
 			"store, cannot be read or written, or is refused, and nothing was changed that `holdfast fsck` calls refused;\n" +
@@ -171,7 +176,8 @@ func showReport(w io.Writer, dir string, r recovery.Report, asJSON bool) error {
 	if asJSON {
 		err = printJSON(w, r)
 	} else {
-		fmt.Fprintf(w, "%s: %s kept, %s lost, %d unconfirmed\n", dir, count(r.Kept, "item"), lostOf(r), r.Unconfirmed)
+		fmt.Fprintf(w, "%s: %s lost; of damaged segments and of the last group commit %s kept, %d unconfirmed; what is whole is not counted\n",
+			dir, lostOf(r), count(r.Kept, "item"), r.Unconfirmed)
 		if r.Uncertain > 0 {
 			fmt.Fprintf(w, "%s are not there, and nothing tells whether they were still owed\n", count(r.Uncertain, "item"))
 		}
@@ -199,9 +205,9 @@ func showReport(w io.Writer, dir string, r recovery.Report, asJSON bool) error {
 // lostOf says how many items are lost, as far as that is known.
 func lostOf(r recovery.Report) string {
 	if r.AtLeast {
-		return fmt.Sprintf("at least %d", r.Lost)
+		return "at least " + count(r.Lost, "item")
 	}
-	return fmt.Sprint(r.Lost)
+	return count(r.Lost, "item")
 }
 
 func printJSON(w io.Writer, doc any) error {

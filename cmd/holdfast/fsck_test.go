@@ -117,6 +117,20 @@ func TestSalvageHealsWhatFsckFinds(t *testing.T) {
 	}
 }
 
+func TestFsckRefusesALogThatIsMissingAndSalvageGoesOn(t *testing.T) {
+	dir := stored(t)
+	must(t, os.RemoveAll(filepath.Join(dir, "log")))
+	if code, out, errs := offline(t, "fsck", dir); code != 1 || !strings.Contains(out, "put it back") || !strings.Contains(out, "a start refuses") {
+		t.Errorf("%d: %s%s", code, out, errs)
+	}
+	if code, out, errs := offline(t, "salvage", dir, "-q"); code != 0 || !strings.Contains(out, "40 items lost") {
+		t.Errorf("%d: %s%s", code, out, errs)
+	}
+	if code, out, errs := offline(t, "fsck", dir); code != 0 || !strings.Contains(out, "all is well; 40 items lost before") {
+		t.Errorf("afterwards: %d: %s%s", code, out, errs)
+	}
+}
+
 func TestFsckAndSalvageLeaveARunningServiceAndOtherDirectoriesAlone(t *testing.T) {
 	dir := stored(t)
 	st, _, err := recovery.Open(dir, recovery.Options{})
@@ -135,5 +149,12 @@ func TestFsckAndSalvageLeaveARunningServiceAndOtherDirectoriesAlone(t *testing.T
 	}
 	if contents(t, empty) != "" {
 		t.Error("something was made")
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	must(t, os.WriteFile(file, nil, 0o600))
+	for _, verb := range []string{"fsck", "salvage"} {
+		if code, _, errs := offline(t, verb, file); code != cli.ExitConfig || !strings.Contains(errs, "is not a directory") {
+			t.Errorf("%s: %d: %s", verb, code, errs)
+		}
 	}
 }
