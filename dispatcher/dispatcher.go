@@ -38,6 +38,7 @@ type Sink struct {
 	Sink        sinks.Sink
 	Pause       func(ctx context.Context) error // durable when it returns nil; called on a Gone verdict. nil: the sink is held as if unavailable
 	Paused      func() bool                     // for Status only: has an operator paused the sink? nil: never
+	Unread      func() (time.Time, error)       // for Status only: since when, and by what, the feed hands nothing out; nil error: it does. nil: always
 	Waiting     func() int64                    // for the log only: how many items wait for the sink; nil: not known
 	Concurrency int                             // attempts at once, default 1; more than 1 is for feeds with order key or none
 	Batch       Batch

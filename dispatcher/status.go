@@ -9,7 +9,7 @@ type State string
 const (
 	Active  State = "active"
 	Backoff State = "backoff" // the last attempt failed, and what it was for waits for its retry
-	Down    State = "down"    // the destination is: one item at a time finds out whether it still is
+	Down    State = "down"    // the destination is: one item at a time finds out whether it still is; or its queue cannot be read
 	Paused  State = "paused"  // by an operator, or because the destination is gone
 )
 
@@ -39,6 +39,11 @@ func (d *Dispatcher) Status() []LaneStatus {
 
 func (l *lane) status() LaneStatus {
 	paused := l.Paused != nil && l.Paused()
+	var since time.Time
+	var unread error
+	if l.Unread != nil {
+		since, unread = l.Unread()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := LaneStatus{
@@ -53,6 +58,8 @@ func (l *lane) status() LaneStatus {
 	switch {
 	case paused || l.paused:
 		s.State = Paused
+	case unread != nil: // whatever the destination does
+		s.State, s.Since, s.LastError, s.LastFailure = Down, since, "the log cannot be read: "+unread.Error(), time.Now()
 	case l.breaker.state != closed:
 		s.State, s.Since, s.NextAttempt = Down, l.breaker.since, l.breaker.until
 	case l.hanging >= l.mayHang:

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"iter"
 	"math"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -19,7 +20,9 @@ type dedupe struct {
 	window  int64 // ms of queue time: a step of the wall clock forgets nothing
 	limit   int
 	now     func() int64
-	evicted atomic.Int64 // keys that had to go before their window was over
+	lossy   func() bool           // is any item known to be lost? It costs next to nothing
+	isLost  func(seq uint64) bool // is that one, for somebody who was owed it? Not called with mu held
+	evicted atomic.Int64          // keys that had to go before their window was over
 
 	mu    sync.Mutex
 	known map[[16]byte]*seen // guarded by mu
@@ -72,6 +75,9 @@ func (d *dedupe) claim(ctx context.Context, p *Pending, r Request, stopping <-ch
 		return nil
 	}
 	p.keys, p.dups = make([]*seen, len(r.Items)), make([]bool, len(r.Items))
+	if d.lossy != nil && d.lossy() {
+		d.forgetLost(hashes)
+	}
 	for {
 		other, err := d.try(p, r, hashes)
 		if other == nil {
@@ -83,6 +89,43 @@ func (d *dedupe) claim(ctx context.Context, p *Pending, r Request, stopping <-ch
 			return ErrUncertain
 		case <-stopping:
 			return ErrStopping
+		}
+	}
+}
+
+// forgetLost forgets those of some keys whose items are lost: who brings one again has it accepted anew, as else nobody would
+// ever get it. Nothing is claimed meanwhile: to look at a queue may take a while.
+func (d *dedupe) forgetLost(hashes []*store.Dedupe) {
+	var old []*seen
+	d.mu.Lock()
+	for _, h := range hashes {
+		if h == nil {
+			continue
+		}
+		if s := d.known[h.Key]; s != nil && s.pending == nil {
+			old = append(old, s)
+		}
+	}
+	d.mu.Unlock()
+	d.strike(old)
+}
+
+// forgetAllLost is forgetLost for every key that is known.
+func (d *dedupe) forgetAllLost() {
+	d.mu.Lock()
+	old := slices.Clone(d.order)
+	d.mu.Unlock()
+	d.strike(old)
+}
+
+// strike forgets those of some committed keys whose items are lost.
+func (d *dedupe) strike(old []*seen) {
+	lost := slices.DeleteFunc(old, func(s *seen) bool { return !d.isLost(s.seq) })
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, s := range lost {
+		if d.known[s.hash.Key] == s {
+			delete(d.known, s.hash.Key)
 		}
 	}
 }

@@ -14,6 +14,7 @@ var (
 	ErrNoSink    = errors.New("no such sink")
 	ErrNotFound  = store.ErrNotFound
 	ErrReleased  = store.ErrReleased
+	ErrLost      = store.ErrLost
 )
 
 // An InvalidError refuses a request for what one of its items holds.

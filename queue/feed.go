@@ -52,7 +52,7 @@ func (f *Feed) Next(ctx context.Context, dst []Delivery, max int) ([]Delivery, e
 		var err error
 		dst, wait, err = f.u.hand(dst, max)
 		if len(dst) > had {
-			f.u.unread = time.Time{}
+			f.u.refused = time.Time{}
 			return dst, nil
 		}
 		_, damaged := errors.AsType[*store.DamageError](err)
@@ -60,7 +60,7 @@ func (f *Feed) Next(ctx context.Context, dst []Delivery, max int) ([]Delivery, e
 			return dst, fmt.Errorf("next of sink %s: %w", f.u.sink.Name, err)
 		}
 		if err != nil {
-			f.u.all.o.Log.Warn("the log cannot be read, it will be tried again", "sink", f.u.sink.Name, "err", err)
+			f.u.cannotRead(err)
 			wait = retryRead
 			f.giveUp(err)
 		}
@@ -76,13 +76,13 @@ const retryRead = time.Second
 // giveUp counts what the disk has refused to read for giveUpRead as damage: it is salvaged around.
 func (f *Feed) giveUp(err error) {
 	u := f.u
-	if u.unread.IsZero() {
-		u.unread = time.Now()
+	if u.refused.IsZero() {
+		u.refused = time.Now()
 	}
-	if !errors.Is(err, syscall.EIO) || time.Since(u.unread) < giveUpRead {
+	if !errors.Is(err, syscall.EIO) || time.Since(u.refused) < giveUpRead {
 		return
 	}
-	u.unread = time.Time{}
+	u.refused = time.Time{}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.all.st.Condemn(u.pos)
@@ -134,7 +134,10 @@ func (u *queue) hand(dst []Delivery, max int) (_ []Delivery, wait time.Duration,
 	u.aheadLeft = lookAhead
 	for max = min(max, u.sink.Window-out); max > 0; max-- {
 		ok := false
-		if dst, ok, err = u.handOne(dst, strict, now, wall); err != nil || !ok {
+		if dst, ok, err = u.handOne(dst, strict, now, wall); err == nil {
+			u.canRead()
+		}
+		if err != nil || !ok {
 			break
 		}
 	}

@@ -20,7 +20,7 @@ func (q *Queues) keepLoop(ctx context.Context) {
 	idle := idler{since: time.Now()}
 	for {
 		sleep := keepEvery
-		if err := errors.Join(q.st.Prepare(), q.st.Seal(), q.st.DropKeys(q.dedupe.since(), q.o.DedupeKeys)); err != nil {
+		if err := errors.Join(q.st.Prepare(), q.st.Seal(), q.st.HealKeys(), q.st.DropKeys(q.dedupe.since(), q.o.DedupeKeys)); err != nil {
 			sleep = keepRetry
 			if err.Error() != last {
 				last = err.Error()
@@ -88,12 +88,13 @@ func (q *Queues) tidy() error {
 		}
 	}
 	free = free[:len(free)-q.retained(free)]
-	var ripe, items = []uint64(nil), int64(0)
+	var ripe, items, lossy = []uint64(nil), int64(0), false
 	before := q.kept.freed
 	q.kept.freed = nil
 	for _, seg := range free {
 		if slices.Contains(before, seg.Serial) {
 			ripe, items = append(ripe, seg.Serial), items+int64(seg.End-seg.First)
+			lossy = lossy || q.st.LostIn(seg.First, seg.End)
 		} else {
 			q.kept.freed = append(q.kept.freed, seg.Serial)
 		}
@@ -103,6 +104,9 @@ func (q *Queues) tidy() error {
 	}
 	if len(ripe) == 0 {
 		return nil
+	}
+	if lossy {
+		q.forgetLost()
 	}
 	if _, err := q.st.Release(ripe); err != nil {
 		q.o.Log.Warn("finished segments stay for now", "err", err)

@@ -91,6 +91,9 @@ func TestLostItemsAreSettledAsLost(t *testing.T) {
 			continue
 		}
 		lost++
+		whole, err := b.q.State(id)
+		b.ok(err)
+		equal(t, fmt.Sprint("item ", i, " is lost"), whole.Lost && whole.Complete && !whole.Accepted.IsZero(), true)
 		equal(t, fmt.Sprint("state of item ", i, " with a"), b.state(id, "a").State, "lost")
 		equal(t, fmt.Sprint("state of item ", i, " with the paused b"), b.state(id, "b").State, "lost")
 		j, err := b.q.Join(id)
@@ -194,6 +197,12 @@ func lostLetter(b *bench, id uuid.UUID, timed bool) {
 		equal(b, "last error", d.LastError, "never")
 	}
 	equal(b, "its state", b.state(id, "a").State, "dead")
+	whole, err := b.q.State(list[0].ID)
+	b.ok(err)
+	equal(b, "it is lost, by the id in the list", whole.Lost, true)
+	equal(b, "its state says when it was accepted", !whole.Accepted.IsZero(), timed)
+	_, err = b.q.Item(id)
+	wantIs(b, err, queue.ErrLost)
 	ctx, cancel := patience()
 	defer cancel()
 	for _, f := range []queue.DeadFilter{{Sink: "a", IDs: []uuid.UUID{id}}, {Sink: "a", IDs: []uuid.UUID{list[0].ID}}, {All: true, DryRun: true}, {All: true}} {

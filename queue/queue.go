@@ -46,7 +46,8 @@ type queue struct {
 	counts    store.Counts
 	books     books
 
-	unread     time.Time // since when the log cannot be read; zero: it can. Of the goroutine that calls Next
+	unread     unread
+	refused    time.Time // since when giveUp has patience; zero: it was not asked. Of the goroutine that calls Next
 	oldestSeq  uint64    // whose time is oldestTime, so that looking at it twice reads once
 	oldestTime time.Time
 }

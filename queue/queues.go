@@ -214,6 +214,8 @@ func Open(st *store.Store, o Options) (*Queues, error) {
 		return nil, fmt.Errorf("load acks: %w", err)
 	}
 	q.dedupe.load(st.Keys(), st.IDTime(), o.look())
+	q.dedupe.lossy, q.dedupe.isLost = st.HasLost, q.isLost
+	q.forgetLost()
 	q.metrics = newMetrics(q)
 	if o.Registry != nil {
 		if err := o.Registry.Register(q.metrics); err != nil {

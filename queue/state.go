@@ -13,9 +13,10 @@ import (
 // An ItemState is one item with what became of it, per sink.
 type ItemState struct {
 	ID       uuid.UUID
-	Accepted time.Time
-	Complete bool // nothing of it is owed
-	Size     int  // bytes of the body; 0 where no sink wanted it
+	Accepted time.Time // zero: of a lost item it is not known
+	Complete bool      // nothing of it is owed
+	Lost     bool      // it is damaged or missing: of Size, Attrs and Key nothing is known. Some sinks may have had it before
+	Size     int       // bytes of the body; 0 where no sink wanted it
 	Attrs    store.Attrs
 	Key      string
 	Sinks    []Progress // in the order of their queues' numbers
@@ -38,7 +39,10 @@ func (q *Queues) State(id uuid.UUID) (ItemState, error) {
 		return ItemState{}, err
 	}
 	ms, _, _, _ := parseID(id)
-	s := ItemState{ID: id, Accepted: time.UnixMilli(ms), Complete: true, Size: len(it.Body), Attrs: it.Attrs, Key: it.Key}
+	s := ItemState{ID: id, Complete: true, Lost: lost, Size: len(it.Body), Attrs: it.Attrs, Key: it.Key}
+	if ms != 0 {
+		s.Accepted = time.UnixMilli(ms)
+	}
 	for _, n := range it.Mask.To {
 		o := q.owners[n]
 		if o == nil {
@@ -63,7 +67,7 @@ func (q *Queues) State(id uuid.UUID) (ItemState, error) {
 	return s, nil
 }
 
-// Item returns an item with its body. Errors: ErrNotFound, ErrReleased, also for one that is lost.
+// Item returns an item with its body. Errors: ErrNotFound, ErrReleased; ErrLost, which is an ErrReleased too.
 func (q *Queues) Item(id uuid.UUID) (store.Item, error) {
 	seq, err := q.seqOf(id)
 	if err != nil {
@@ -205,6 +209,7 @@ type SinkStatus struct {
 	LastError                   string    // of the delivery that is retried next; empty: none is
 	NextAttempt                 time.Time // of that one; zero while the sink is paused
 	Held                        bool      // by dead letters that are full; LastError says so
+	Unread                      time.Time // since when its queue cannot be read, so that nothing is delivered; LastError says so. Zero: it can
 }
 
 // Sinks tells where every sink stands: the configured ones in their order, then orphans.
@@ -241,6 +246,9 @@ func (u *queue) status() SinkStatus {
 		if s.State == "active" {
 			s.NextAttempt = u.all.clock.wall(next.Next)
 		}
+	}
+	if s.Unread = u.unread.since; !s.Unread.IsZero() {
+		s.LastError, s.NextAttempt = "the log cannot be read: "+u.unread.err.Error(), time.Time{}
 	}
 	s.Delivered, s.Dropped = u.all.metrics.outcomes(u)
 	return s

@@ -60,6 +60,7 @@ func (s *Store) treatWounds(wounds []wound) error {
 		}
 		s.log.mu.Lock()
 		s.log.hurt = s.log.hurt.with(serials, w.lost)
+		s.log.lossy.Store(len(s.log.hurt.lost) > 0)
 		s.log.mu.Unlock()
 		s.healMu.Lock()
 		s.healed.Kept, s.healed.Lost = s.healed.Kept+w.kept, s.healed.Lost+n

@@ -162,6 +162,9 @@ func (l *segmentLog) findKeys() error {
 		}
 		if i := slices.IndexFunc(l.segs, func(g *segment) bool { return g.keysPath() == path }); i >= 0 {
 			l.segs[i].keysFile = !file.bad && i < len(l.segs)-1
+			if file.bad {
+				l.badKeys = append(l.badKeys, path)
+			}
 			continue
 		}
 		l.oldKeys = append(l.oldKeys, file)
@@ -245,7 +248,9 @@ func (l *segmentLog) keysIn(g *segment, each func(Key) bool) error {
 
 // writeKeys makes a segment's .keys durable, if it has keys and there is no such file yet.
 func (l *segmentLog) writeKeys(v view) error {
-	if v.keys == 0 || v.keysFile {
+	l.keysMu.Lock()
+	defer l.keysMu.Unlock()
+	if v = l.view(v.seg); v.keys == 0 || v.keysFile || v.seg.gone.Load() {
 		return nil
 	}
 	keys, newest := make([]Key, 0, v.keys), int64(0)
@@ -263,6 +268,93 @@ func (l *segmentLog) writeKeys(v view) error {
 	v.seg.keysFile = true
 	l.mu.Unlock()
 	return nil
+}
+
+// HealKeys makes those .keys again that are damaged or missing and whose segment is there; one that has no key any more is
+// removed. No error of it is fatal. It may be called beside Release.
+func (s *Store) HealKeys() error {
+	var errs []error
+	for _, v := range s.log.views() {
+		if v.last || !v.sealed {
+			continue
+		}
+		if err := s.log.writeKeys(v); err != nil {
+			errs = append(errs, fmt.Errorf("heal the keys of %s: %w", v.seg.path, err))
+		}
+	}
+	return errors.Join(append(errs, s.log.removeBadKeys())...)
+}
+
+// removeBadKeys removes the .keys that did not check and have no successor, as their segments have no keys.
+func (l *segmentLog) removeBadKeys() error {
+	l.keysMu.Lock()
+	defer l.keysMu.Unlock()
+	var errs []error
+	l.badKeys = slices.DeleteFunc(l.badKeys, func(path string) bool {
+		i := slices.IndexFunc(l.views(), func(v view) bool { return v.seg.keysPath() == path && v.keys == 0 })
+		if i < 0 {
+			return true // it is made again, or was, or it went with its segment
+		}
+		err := l.ops.remove(path)
+		if errors.Is(err, os.ErrNotExist) {
+			err = nil
+		}
+		errs = append(errs, err)
+		return err == nil
+	})
+	return errors.Join(errs...)
+}
+
+// HasLost reports whether any item is known to be lost. It costs next to nothing.
+func (s *Store) HasLost() bool { return s.log.lossy.Load() }
+
+// LostIn reports whether any seq, first ≤ seq < end, is known to be lost.
+func (s *Store) LostIn(first, end uint64) bool {
+	r := lostAt(s.log.record().lost, first)
+	return r != nil && r.first < end
+}
+
+// LostTo returns the queues that a lost item was for, ascending; nil for one that is not known to be lost. It reads nothing.
+func (s *Store) LostTo(seq uint64) []uint32 {
+	it, lost := s.log.lostItem(seq)
+	if !lost {
+		return nil
+	}
+	return it.Mask.To
+}
+
+// ForgetKeys takes the keys of the items that lost says are lost out of the .keys, durably: what is known of their loss goes
+// with their segment, and the .keys stay. A file that cannot be written is left as it is, and told.
+func (s *Store) ForgetKeys(lost func(seq uint64) bool) error {
+	var errs []error
+	for _, k := range s.log.keySources() {
+		if k.path == "" {
+			continue // what is lost cannot be read out of a segment
+		}
+		if err := s.log.forgetKeys(k, lost); err != nil {
+			errs = append(errs, fmt.Errorf("forget the keys of lost items: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (l *segmentLog) forgetKeys(k keySource, lost func(seq uint64) bool) error {
+	l.keysMu.Lock()
+	defer l.keysMu.Unlock()
+	var keep []Key
+	gone := 0
+	file, err := l.readKeys(k.path, func(key Key) bool {
+		if lost(key.Seq) {
+			gone++
+		} else {
+			keep = append(keep, key)
+		}
+		return true
+	})
+	if err != nil || gone == 0 {
+		return err
+	}
+	return l.replaceFile(k.path, encodeKeys(l.uuid, file.serial, file.newest, keep))
 }
 
 // replaceFile writes a file under another name, makes it durable and gives it its name.

@@ -221,3 +221,61 @@ func TestSegmentIsNotReleasedBeforeItsKeysAreOnDisk(t *testing.T) {
 		t.Fatalf("released %d, %v", n, err)
 	}
 }
+
+// Guarantees A4, G6, in part: a damaged .keys is made again from its segment, and one whose segment has no keys is removed.
+func TestDamagedFilesOfKeysAreMadeAgain(t *testing.T) {
+	t.Parallel()
+	b := newLog(t)
+	b.keyed(300)
+	if err := b.log.seal(); err != nil {
+		t.Fatal(err)
+	}
+	path := b.log.segs[0].keysPath()
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, harm := range map[string]func() error{
+		"a flipped bit": func() error {
+			return os.WriteFile(path, append(bytes.Clone(whole[:len(whole)-1]), whole[len(whole)-1]^1), 0o600)
+		},
+		"cut short": func() error { return os.WriteFile(path, whole[:20], 0o600) },
+		"gone":      func() error { return os.Remove(path) },
+	} {
+		b.close(true)
+		if err := harm(); err != nil {
+			t.Fatal(err)
+		}
+		b.open()
+		for range 2 {
+			if err := (&Store{log: b.log}).HealKeys(); err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, whole) {
+			t.Errorf("%s: it is not as it was: %v", what, err)
+		}
+	}
+}
+
+// Likewise where no item of the segment has a key.
+func TestADamagedFileOfNoKeysIsRemoved(t *testing.T) {
+	t.Parallel()
+	b := newLog(t)
+	b.segTail(2)
+	if err := b.log.seal(); err != nil {
+		t.Fatal(err)
+	}
+	path := b.log.segs[0].keysPath()
+	b.close(true)
+	if err := os.WriteFile(path, []byte("holdkeys"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.open()
+	if err := (&Store{log: b.log}).HealKeys(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+}

@@ -70,6 +70,9 @@ type segmentLog struct {
 	baseless bool                // the header that says what was accepted is destroyed, or counts what is lost behind it
 	treat    func([]wound) error // deals with damage; nil: it is refused
 	mendMu   sync.Mutex          // held by who mends a segment
+	keysMu   sync.Mutex          // held by who writes a .keys
+	lossy    atomic.Bool         // hurt has lost items
+	badKeys  []string            // .keys that did not check at open, and whose segment is there; guarded by keysMu
 
 	mu        sync.Mutex
 	hurt      damageRecord // as queues.db has it; replaced, never changed in place

@@ -39,6 +39,7 @@ func (l *segmentLog) load(known logState) error {
 	}
 	l.newest, l.seq = known.IDTime, max(known.Highest+1, 1)
 	l.hurt = known.Damage
+	l.lossy.Store(len(l.hurt.lost) > 0)
 	if err := l.scanAll(known); err != nil {
 		return err
 	}

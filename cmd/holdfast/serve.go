@@ -54,7 +54,7 @@ func serveCommand(streams cli.Streams) *cobra.Command {
 	c.Flags().StringVar(&f.listen, "listen", "", "listen on `HOST:PORT` in place of the configured address")
 	c.Flags().StringVar(&f.data, "data", "", "keep data in `DIR` in place of the configured directory")
 	c.Flags().BoolVar(&f.insecure, "insecure-no-auth", false, "listen on an address that is not loopback without any token")
-	c.Flags().BoolVar(&f.stdin, "stdin", false, "take each line of standard input as an item; at its end deliver everything and exit")
+	c.Flags().BoolVar(&f.stdin, "stdin", false, "take each line of standard input as an item; at its end deliver everything and exit. Without a configured address it listens on any free port of 127.0.0.1")
 	return c
 }
 
@@ -76,8 +76,14 @@ func (f serveFlags) load() (*config.Config, error) {
 			return nil, &cli.ExitError{Code: cli.ExitConfig, Err: fmt.Errorf("--listen: %w", err)}
 		}
 	}
+	if f.stdin && f.listen == "" && !cfg.Server.ListenGiven { // a pipe beside a service
+		cfg.Server.Listen = pipeListen
+	}
 	return cfg, nil
 }
+
+// pipeListen is where serve --stdin listens if nothing says otherwise: the default address is a service's.
+const pipeListen = "127.0.0.1:0"
 
 // serve opens the parts in the order in which an item meets them backwards, runs them, and closes what it opened.
 func serve(ctx context.Context, f serveFlags, streams cli.Streams) error {
@@ -169,6 +175,7 @@ func (s *service) openLanes() (err error) {
 		l := lane(c, s.sinks[i], feed)
 		l.Pause = func(ctx context.Context) error { return s.queues.Pause(ctx, c.Name) }
 		l.Paused = feed.Paused
+		l.Unread = feed.Unread
 		l.Waiting = feed.Waiting
 		lanes = append(lanes, l)
 	}

@@ -19,6 +19,8 @@ func (s *Server) problem(err error) *Problem {
 	switch {
 	case errors.Is(err, queue.ErrNotFound):
 		return &Problem{Code: NotFound, Detail: "there is no such item"}
+	case errors.Is(err, queue.ErrLost): // before what it is, too
+		return &Problem{Code: Lost, Detail: "the item is damaged or missing, and its bytes with it; its state tells which sinks had it before"}
 	case errors.Is(err, queue.ErrReleased):
 		return &Problem{Code: Released, Detail: "every sink was done with the item, and it is no longer kept"}
 	case errors.Is(err, queue.ErrNoSink):

@@ -21,6 +21,7 @@ const (
 	MethodNotAllowed Code = "method_not_allowed"
 	Timeout          Code = "timeout"
 	Released         Code = "released"
+	Lost             Code = "lost"
 	TooLarge         Code = "too_large"
 	Unsupported      Code = "unsupported"
 	Misdirected      Code = "misdirected"
@@ -47,6 +48,7 @@ var kinds = map[Code]struct {
 	MethodNotAllowed: {http.StatusMethodNotAllowed, "The method is not allowed here", 0},
 	Timeout:          {http.StatusRequestTimeout, "The request took too long to arrive", 0},
 	Released:         {http.StatusGone, "The item is no longer kept", 0},
+	Lost:             {http.StatusGone, "The item is lost", 0},
 	TooLarge:         {http.StatusRequestEntityTooLarge, "Too large", 0},
 	Unsupported:      {http.StatusUnsupportedMediaType, "The format is not supported", 0},
 	Misdirected:      {http.StatusMisdirectedRequest, "The host name is not allowed", 0},

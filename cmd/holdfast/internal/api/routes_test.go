@@ -262,7 +262,7 @@ func TestRejectionsAreCountedInClosedSeries(t *testing.T) {
 }
 
 func TestEveryCodeHasItsStatusAndTitle(t *testing.T) {
-	for _, c := range append(reasons, CrossOrigin, NotFound, MethodNotAllowed, Released, Misdirected) {
+	for _, c := range append(reasons, CrossOrigin, NotFound, MethodNotAllowed, Released, Lost, Misdirected) {
 		k, ok := kinds[c]
 		if !ok || k.status < 400 || k.title == "" || (k.status == 503) != (k.retry > 0) {
 			t.Errorf("%s: %+v", c, k)

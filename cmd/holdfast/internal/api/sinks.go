@@ -48,7 +48,7 @@ func (s *Server) shape(q queue.SinkStatus, l Lane) sinkShape {
 	if l.LastError != "" {
 		out.LastFailure = when(l.LastFailure)
 	}
-	if q.Held {
+	if q.Held || !q.Unread.IsZero() {
 		out.LastError, out.LastFailure = q.LastError, ""
 	}
 	if q.State == "active" { // only the lane knows how well; an operator's word weighs more

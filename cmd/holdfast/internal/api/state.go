@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/google/uuid"
@@ -15,9 +16,10 @@ import (
 // An itemState is an item with what became of it, per sink.
 type itemState struct {
 	ID          uuid.UUID         `json:"id"`
-	Accepted    string            `json:"accepted"`
+	Accepted    string            `json:"accepted,omitempty"` // absent where it is not known, of a lost one
 	State       string            `json:"state"`
-	Size        int               `json:"size"`
+	Duplicate   bool              `json:"duplicate,omitempty"` // to who put it: it had been accepted before
+	Size        *int              `json:"size,omitempty"`      // absent of a lost one
 	Type        string            `json:"type,omitempty"`
 	Source      string            `json:"source,omitempty"`
 	Key         string            `json:"key,omitempty"`
@@ -26,10 +28,12 @@ type itemState struct {
 	Sinks       []progress        `json:"sinks"`
 }
 
-// The states of an item. To one who waits, complete means that no sink is sent it again, not even after a power cut.
+// The states of an item. To one who waits, complete and lost mean that no sink is sent it again, not even after a power
+// cut; lost is one that is damaged or missing before every sink had it.
 const (
 	statePending  = "pending"
 	stateComplete = "complete"
+	stateLost     = "lost"
 )
 
 type progress struct {
@@ -43,12 +47,18 @@ type progress struct {
 
 func newItemState(st queue.ItemState) itemState {
 	out := itemState{
-		ID: st.ID, Accepted: when(st.Accepted), State: statePending, Size: st.Size, Key: st.Key,
+		ID: st.ID, Accepted: when(st.Accepted), State: statePending, Key: st.Key,
 		Type: st.Attrs.Get("type"), Source: st.Attrs.Get("source"), ContentType: st.Attrs.Get("content-type"),
 		Attrs: ownAttrs(st.Attrs.All()), Sinks: []progress{},
 	}
 	if st.Complete {
 		out.State = stateComplete
+	}
+	if !st.Lost {
+		out.Size = new(st.Size)
+	}
+	if st.Complete && isLost(st) {
+		out.State = stateLost
 	}
 	for _, p := range st.Sinks {
 		out.Sinks = append(out.Sinks, progress{Sink: p.Sink, State: p.State, Attempts: attempts(p), NextAttempt: when(p.Next), LastError: p.LastError})
@@ -56,9 +66,17 @@ func newItemState(st queue.ItemState) itemState {
 	return out
 }
 
+// isLost reports whether some sink did not get an item, and never will, because it is lost. An item that some sink has as a
+// dead letter is, too: it cannot be sent again.
+func isLost(st queue.ItemState) bool {
+	return slices.ContainsFunc(st.Sinks, func(p queue.Progress) bool {
+		return p.State == "lost" || st.Lost && p.State == "dead"
+	})
+}
+
 // attempts is what is known of a delivery's attempts; where none are kept, nothing.
 func attempts(p queue.Progress) *int {
-	if p.Attempts == 0 && (p.State == "done" || p.State == "dropped" || p.State == "waiting") {
+	if p.Attempts == 0 && (p.State == "done" || p.State == "dropped" || p.State == "lost" || p.State == "waiting") {
 		return nil
 	}
 	return new(p.Attempts)
@@ -81,11 +99,13 @@ func (s *Server) stateOf(r *queue.Receipt) (itemState, error) {
 	if errors.Is(err, queue.ErrReleased) {
 		st, err = queue.ItemState{ID: r.ID, Accepted: r.Accepted, Complete: true}, nil
 	}
-	return newItemState(st), err
+	out := newItemState(st)
+	out.Duplicate = r.Duplicate
+	return out, err
 }
 
 // answerStates waits for the sinks, as long as the producer asked and at most until the service stops, and answers how
-// far each item is: 200 if all are complete, 202 if not.
+// far each item is: 200 if nothing of any is owed, 202 if not.
 func (s *Server) answerStates(w http.ResponseWriter, r *http.Request, d head, accepted Accepted) {
 	ctx, cancel := s.untilStop(r.Context())
 	defer cancel()
@@ -104,7 +124,7 @@ func (s *Server) answerStates(w http.ResponseWriter, r *http.Request, d head, ac
 			s.refuse(w, err)
 			return
 		}
-		if states[i] = st; st.State != stateComplete {
+		if states[i] = st; st.State == statePending {
 			status = http.StatusAccepted
 		}
 	}

@@ -69,7 +69,7 @@ func (a *app) itemTable(w io.Writer, it client.ItemState) {
 		"id", it.ID,
 		"accepted", moment(it.Accepted),
 		"state", it.State,
-		"size", size(it.Size),
+		"size", sizeOr(it.Size),
 		"type", it.Type,
 		"key", it.Key,
 		"attrs", attrsText(it.Attrs),
@@ -83,6 +83,14 @@ func (a *app) itemTable(w io.Writer, it client.ItemState) {
 		rows = append(rows, []string{s.Sink, itemSink(s), attempts(s.Attempts), dash(a.until(s.NextAttempt)), dash(cause(s.LastError))})
 	}
 	table(w, []string{"SINK", "STATE", "ATTEMPTS", "NEXT", "LAST ERROR"}, rows)
+}
+
+// sizeOr is a size for people, and nothing where it is not known.
+func sizeOr(n *int64) string {
+	if n == nil {
+		return ""
+	}
+	return size(*n)
 }
 
 // itemSink is how an item stands with a sink, and how that is where the item waits for it.

@@ -338,6 +338,16 @@ func TestWaitingTellsHowTheJoinsStand(t *testing.T) {
 	}
 }
 
+func TestWaitingCountsDuplicates(t *testing.T) {
+	t.Parallel()
+	s := clienttest.New(t)
+	s.Stream.Duplicate = func(n int) bool { return n > 1 }
+	code, _, notices := shell{server: s.URL, stdin: strings.NewReader(seq(5))}.run(t.Context(), "put", "--wait", "1s")
+	if want := "1 item accepted, 4 duplicates, 0 refused; 5 complete, 0 pending\n"; code != 0 || notices != want {
+		t.Errorf("exit %d: %s", code, notices)
+	}
+}
+
 func TestWaitingSucceedsOnlyIfEverySinkHasAll(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

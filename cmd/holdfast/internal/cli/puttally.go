@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -47,7 +48,11 @@ func (t *tally) add(p *putJob, a client.Answer) error {
 		t.refused++
 		t.tellRefusal(p, a)
 	case a.Item != nil:
-		t.accepted++
+		if a.Item.Value.Duplicate {
+			t.duplicates++
+		} else {
+			t.accepted++
+		}
 		t.addJoin(a.Item.Value)
 	case a.Receipt.Value.Duplicate:
 		t.duplicates++
@@ -74,16 +79,14 @@ func (t *tally) add(p *putJob, a client.Answer) error {
 }
 
 func (t *tally) addJoin(it client.ItemState) {
-	if it.State != "complete" {
+	lost := it.State == "lost" // to some sink, which never gets it
+	if it.State != "complete" && !lost {
 		t.pending++
 		return
 	}
 	t.complete++
-	for _, s := range it.Sinks {
-		if s.State != "done" {
-			t.failed++
-			return
-		}
+	if lost || slices.ContainsFunc(it.Sinks, func(s client.SinkState) bool { return s.State != "done" }) {
+		t.failed++
 	}
 }
 

@@ -16,6 +16,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -178,7 +179,7 @@ func (c *Client) decode(req *http.Request, resp *http.Response, out any) error {
 	if err != nil {
 		return c.unreachable(req, err)
 	}
-	if err := lenient(b, out); err != nil {
+	if err := cmp.Or(lenient(b, out), whole(out)); err != nil {
 		return &ForeignError{Server: c.server, Status: resp.StatusCode, Err: err}
 	}
 	return nil

@@ -126,6 +126,7 @@ func TestAUnixSocketIsAServerToo(t *testing.T) {
 		if r.Host != "localhost" {
 			t.Errorf("host %q", r.Host)
 		}
+		io.WriteString(w, `{"status":"ready"}`)
 	}))
 	s.Listener.Close()
 	s.Listener = l

@@ -15,9 +15,9 @@ func (c *Client) PutLines(ctx context.Context, m Meta, lines []byte) (accepted i
 	}
 	req.Header = m.Header()
 	req.Header.Set("Content-Type", "application/x-ndjson")
-	var answer struct {
-		Accepted int `json:"accepted"`
+	var answer acceptedAll
+	if _, err = c.exchange(req, 0, &answer); err != nil {
+		return 0, err
 	}
-	_, err = c.exchange(req, 0, &answer)
-	return answer.Accepted, err
+	return *answer.Accepted, nil
 }

@@ -125,17 +125,7 @@ func (c *Client) Health(ctx context.Context, ready bool) error {
 	if ready {
 		path = "readyz"
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, c.opts.Timeout, errNoAnswer)
-	defer cancel()
-	req, err := c.request(ctx, http.MethodGet, nil, path)
-	if err != nil {
-		return err
-	}
-	resp, err := c.send(req)
-	if err != nil {
-		return err
-	}
-	return resp.Body.Close()
+	return c.get(ctx, &health{}, nil, path)
 }
 
 // maxPage is the most that the server gives at once.

@@ -49,14 +49,15 @@ type Receipt struct {
 
 // ItemState is an item with its row of sinks: the ack-join as it stands.
 type ItemState struct {
-	ID       string            `json:"id"`
-	Accepted Time              `json:"accepted"`
-	State    string            `json:"state"` // pending, complete
-	Size     int64             `json:"size"`  // bytes
-	Type     string            `json:"type"`
-	Key      string            `json:"key"`
-	Attrs    map[string]string `json:"attrs"`
-	Sinks    []SinkState       `json:"sinks"`
+	ID        string            `json:"id"`
+	Accepted  Time              `json:"accepted"`  // absent where it is not known, of a lost one
+	State     string            `json:"state"`     // pending, complete, lost: so that some sink never gets it
+	Duplicate bool              `json:"duplicate"` // to who put it: it had been accepted before
+	Size      *int64            `json:"size"`      // bytes; nil where it is not known, of a lost one
+	Type      string            `json:"type"`
+	Key       string            `json:"key"`
+	Attrs     map[string]string `json:"attrs"`
+	Sinks     []SinkState       `json:"sinks"`
 }
 
 // SinkState is one delivery: how an item stands with one sink.

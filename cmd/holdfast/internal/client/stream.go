@@ -188,6 +188,16 @@ func (s *Stream) match(a *Answer) error {
 	if a.Receipt == nil && a.Item == nil && a.Problem == nil {
 		return fmt.Errorf("the answer to line %d is none of receipt, item, problem", a.Line)
 	}
+	if a.Receipt != nil {
+		if err := whole(a.Receipt); err != nil {
+			return err
+		}
+	}
+	if a.Item != nil {
+		if err := whole(a.Item); err != nil {
+			return err
+		}
+	}
 	if a.Line != s.got+1 {
 		return fmt.Errorf("an answer to line %d where line %d's was due", a.Line, s.got+1)
 	}

@@ -59,6 +59,7 @@ type Dedupe struct {
 // Server is the HTTP side.
 type Server struct {
 	Listen          string // host:port, or unix:// and an absolute path; ListenOn splits it
+	ListenGiven     bool   // the file says so
 	Auth            Auth
 	TLS             *ServerTLS // nil: none; always nil on a unix socket
 	Hosts           []string   // names beside the loopback ones that a Host header may give, lower case

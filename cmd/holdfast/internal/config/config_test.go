@@ -157,7 +157,8 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 			Dedupe: config.Dedupe{Window: 7 * 24 * time.Hour, MaxKeys: 1000},
 		},
 		Server: config.Server{
-			Listen: "[::1]:9090", Hosts: []string{"holdfast.local", "10.0.0.1"}, MaxItemBytes: 64 << 10,
+			Listen:      "[::1]:9090",
+			ListenGiven: true, Hosts: []string{"holdfast.local", "10.0.0.1"}, MaxItemBytes: 64 << 10,
 			Auth: config.Auth{Tokens: []config.Token{
 				{Name: "gate", Token: secret(signingKey), Scopes: []config.Scope{config.ScopeIngest}},
 				{Name: "ops", Token: secret(gateToken), Scopes: []config.Scope{config.ScopeOperate, config.ScopeAdmin, config.ScopeRead}},

@@ -26,6 +26,7 @@ func (d *decoder) server(v value, c *Server) {
 		"accept_timeout":    d.duration(&c.AcceptTimeout, time.Millisecond),
 	})
 	if listen.node != nil {
+		c.ListenGiven = true
 		d.listen(listen, c)
 	}
 	if network, _ := ListenOn(c.Listen); network == "unix" && c.TLS != nil {

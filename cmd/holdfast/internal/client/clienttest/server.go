@@ -268,5 +268,9 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 		refuse(w, s.Down)
 		return
 	}
-	w.WriteHeader(http.StatusOK)
+	status := "ok"
+	if r.URL.Path == "/readyz" {
+		status = "ready"
+	}
+	answer(w, http.StatusOK, JSON{"status": status})
 }

@@ -147,6 +147,9 @@ func (st *streaming) answer() bool {
 		if how.Sink != nil && how.Sink(n) != "" {
 			item["sinks"].([]JSON)[0]["state"] = how.Sink(n)
 		}
+		if how.Duplicate != nil && how.Duplicate(n) {
+			item["duplicate"] = true
+		}
 		doc["item"] = item
 	default:
 		got := receipt(n)
