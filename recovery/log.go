@@ -80,7 +80,8 @@ func (h *logHealer) healed(x store.Healing) {
 		h.start.log.Error("a segment is missing", "dir", h.start.dir, "seqs", x.Missing, "lost", x.Lost, "more_may_be_lost", x.Unknown)
 	} else {
 		r.Quarantine, r.Damaged = h.start.kept.place(), append(r.Damaged, filepath.Base(x.Path))
-		h.start.log.Error("a segment is damaged: what checks of it is kept in place", "path", x.Path, "kept", x.Kept, "lost", x.Lost, "quarantine", r.Quarantine)
+		h.start.log.Error("a segment is damaged: what checks of it is kept in place", "path", x.Path, "err", x.Cause, "kept", x.Kept, "lost", x.Lost,
+			"quarantine", r.Quarantine)
 	}
 	if h.later != nil {
 		h.start.tell(r)

@@ -17,6 +17,7 @@ type wound struct {
 	path    string // empty: a file is missing
 	serial  uint64 // 0: of segments between others
 	unknown bool   // nothing tells how much is lost
+	cause   error  // what a reader met; nil: a start found it
 	changes bool   // the file may change in place later on
 	kept    int    // items that check
 	lost    []lostRange
@@ -66,7 +67,7 @@ func (s *Store) treatWounds(wounds []wound) error {
 		s.healed.Kept, s.healed.Lost = s.healed.Kept+w.kept, s.healed.Lost+n
 		s.healMu.Unlock()
 		if s.log.opts.Healed != nil {
-			s.log.opts.Healed(Healing{Path: w.path, Missing: w.missing(), Kept: w.kept, Lost: n, Unknown: w.unknown})
+			s.log.opts.Healed(Healing{Path: w.path, Cause: w.cause, Missing: w.missing(), Kept: w.kept, Lost: n, Unknown: w.unknown})
 		}
 	}
 	return nil
@@ -257,9 +258,9 @@ func likely(near []queueTally, n uint64, others []uint32) (per []queueTally) {
 	return per
 }
 
-// mend deals with damage that a reader met in a segment, of which it had that view. Afterwards what is left of it can be
+// mend deals with damage, its cause, that a reader met in a segment, of which it had that view. Afterwards what is left of it can be
 // read. It may be called from anywhere; a commit to queues.db is part of it.
-func (l *segmentLog) mend(v *view) error {
+func (l *segmentLog) mend(v *view, cause error) error {
 	l.mendMu.Lock()
 	defer l.mendMu.Unlock()
 	now := l.view(v.seg)
@@ -284,7 +285,7 @@ func (l *segmentLog) mend(v *view) error {
 		if known.has(g.serial) {
 			x.kept = 0 // that was told when it was damaged first
 		}
-		if err := l.treat([]wound{{path: g.path, serial: g.serial, changes: now.last, kept: x.kept, lost: x.newly}}); err != nil {
+		if err := l.treat([]wound{{path: g.path, serial: g.serial, cause: cause, changes: now.last, kept: x.kept, lost: x.newly}}); err != nil {
 			return err
 		}
 	}

@@ -131,7 +131,7 @@ func (r *Reader) next() (*Block, error) {
 			r.from, r.seg = max(r.from, v.end), nil
 		case r.log.mends(err, tries):
 			tries++
-			if err := r.log.mend(&v); err != nil {
+			if err := r.log.mend(&v, err); err != nil {
 				return nil, err
 			}
 			r.seg = nil
@@ -290,7 +290,7 @@ func (l *segmentLog) item(seq uint64) (Item, error) {
 		if !l.mends(err, tries) {
 			return it, err
 		}
-		if err := l.mend(&v); err != nil {
+		if err := l.mend(&v, err); err != nil {
 			return Item{}, err
 		}
 	}

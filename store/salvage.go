@@ -36,7 +36,7 @@ func (l *segmentLog) readAll(v view) error {
 			_, _, err = r.itemsOf(&h, off)
 		}
 		if err = readError(v.seg, off, err); isDamage(err) {
-			return l.mend(&v)
+			return l.mend(&v, err)
 		}
 		if err != nil {
 			return err

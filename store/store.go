@@ -31,6 +31,7 @@ type Options struct {
 // A Healing is damage of the log that was dealt with; it is not told again.
 type Healing struct {
 	Path    string // of the segment; empty: it is missing
+	Cause   error  // what a reader met; nil: a start found it
 	Missing string // which seqs no segment has, "1-500 701-900"; empty: a segment is there, or nobody knows
 	Kept    int    // items of it that check, and stay where they are
 	Lost    int    // items that do not, and were owed to someone

@@ -285,7 +285,7 @@ func (l *segmentLog) eachItem(g *segment, step int, skip func(v *view, off int64
 		if !l.mends(err, tries) {
 			return err
 		}
-		if err := l.mend(&v); err != nil {
+		if err := l.mend(&v, err); err != nil {
 			return err
 		}
 	}
