@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -25,24 +26,42 @@ const damagesOfAStory = 10
 func TestDamagedFilesAreServed(t *testing.T) {
 	repeats(t)
 	sum := line{fault: "damage of the log and of queues.db, one place at a time, 3 sinks and one that is away"}
-	rnd := rand.New(rand.NewPCG(*seed, 41))
 	kinds := map[string]int{}
-	for n := range share(20) * rounds() {
-		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			s := &story{rig: newRig(t, append(three(), &receiver{name: "away", workers: 4})...), rnd: rnd, unknown: map[int]bool{}, kinds: kinds}
-			sum.deaths++
-			s.tell()
-			sum.deaths--
-			sum.cases += damagesOfAStory
-			v := book.CheckDamaged(s.book.Record(), s.reported, s.unknown)
-			if sum.add(v); !v.OK() {
-				t.Errorf("%v\n%s", v, strings.Join(v.Details, "\n"))
-			}
-			sum.control = s.silence()
-		})
-	}
+	var mu sync.Mutex // of both
+	t.Run("stories", func(t *testing.T) {
+		for n := range share(20) * rounds() {
+			t.Run(fmt.Sprint(n), func(t *testing.T) {
+				t.Parallel() // they wait more than they work
+				s := &story{rig: newRig(t, append(three(), &receiver{name: "away", workers: 4})...),
+					rnd: rand.New(rand.NewPCG(*seed, 41+uint64(n))), unknown: map[int]bool{}, kinds: map[string]int{}}
+				defer func() {
+					mu.Lock()
+					defer mu.Unlock()
+					s.count(kinds, &sum)
+				}()
+				s.tell()
+			})
+		}
+	})
 	t.Logf("what was done: %v", kinds)
 	table.line(t, sum)
+}
+
+// count judges a story and adds it to the sums.
+func (s *story) count(kinds map[string]int, sum *line) {
+	for kind, n := range s.kinds {
+		kinds[kind] += n
+		sum.cases += n
+	}
+	if s.Failed() { // a life did not begin, or ended by itself, or did not come to its end
+		sum.deaths++
+		return
+	}
+	v := book.CheckDamaged(s.book.Record(), s.reported, s.unknown)
+	if sum.add(v); !v.OK() {
+		s.Errorf("%v\n%s", v, strings.Join(v.Details, "\n"))
+	}
+	sum.control = s.silence()
 }
 
 // silence is the control: what the last life took, and one receiver did not get, is not reported, and that is seen.
