@@ -293,10 +293,3 @@ func (u *queue) hasEnded(seq uint64) bool {
 
 // Paused reports whether the sink is paused.
 func (f *Feed) Paused() bool { return f.u.sink.paused.Load() }
-
-// Waiting returns how many items are owed to the sink.
-func (f *Feed) Waiting() int64 {
-	f.u.mu.Lock()
-	defer f.u.mu.Unlock()
-	return f.u.waiting().Items
-}

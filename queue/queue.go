@@ -100,6 +100,13 @@ func (u *queue) waiting() store.Tally {
 	return u.all.st.Accepted(u.number).Add(u.counts.Requeued).Sub(u.counts.Settled)
 }
 
+// Waiting returns how many items are owed to the sink.
+func (f *Feed) Waiting() int64 {
+	f.u.mu.Lock()
+	defer f.u.mu.Unlock()
+	return f.u.waiting().Items
+}
+
 // inFlight is how many deliveries the lane has.
 func (u *queue) inFlight() int { return u.out.open - len(u.out.back) + len(u.rows.sent.rows) }
 

@@ -340,3 +340,21 @@ func (l *segmentLog) timeAt(v *view, seq uint64) int64 {
 	}
 	return it.Time
 }
+
+// HasLost reports whether any item is known to be lost. It costs next to nothing.
+func (s *Store) HasLost() bool { return s.log.lossy.Load() }
+
+// LostIn reports whether any seq, first ≤ seq < end, is known to be lost.
+func (s *Store) LostIn(first, end uint64) bool {
+	r := lostAt(s.log.record().lost, first)
+	return r != nil && r.first < end
+}
+
+// LostTo returns the queues that a lost item was for, ascending; nil for one that is not known to be lost. It reads nothing.
+func (s *Store) LostTo(seq uint64) []uint32 {
+	it, lost := s.log.lostItem(seq)
+	if !lost {
+		return nil
+	}
+	return it.Mask.To
+}
