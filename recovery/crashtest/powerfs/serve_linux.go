@@ -24,6 +24,9 @@ func Mount(d *Disk, dir string) (unmount func() error, err error) {
 	srv, err := fuse.NewServer(s, dir, &fuse.MountOptions{
 		FsName: "powerfs", Name: "powerfs", DirectMountStrict: true, DisableXAttrs: true, DisableReadDirPlus: true,
 		MaxWrite: maxWrite, Logger: log.New(io.Discard, "", 0),
+		// Else the kernel drops pages whenever a time has changed, also those of a write that is under way, and a read that
+		// overtakes the write has it keep what was there before. Nobody but the kernel changes a file.
+		ExplicitDataCacheControl: true,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("mount: %w", err)

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -167,4 +169,43 @@ func TestStartedProcessesDoNotHoldTheDisk(t *testing.T) {
 	if bytes.Contains(out, []byte("/dev/fuse")) {
 		t.Errorf("%s", out)
 	}
+}
+
+// What was written and flushed is read, by whoever reads while the next is written: the kernel must not keep, of a page,
+// what it had asked for before the write.
+func TestWhatWasFlushedIsReadWhileTheNextIsWritten(t *testing.T) {
+	t.Parallel()
+	_, dir := mount(t)
+	f, err := os.OpenFile(filepath.Join(dir, "a"), os.O_RDWR|os.O_CREATE, 0o600)
+	must(t, err)
+	defer f.Close()
+	const size = 4 << 20
+	must(t, unix.Fallocate(int(f.Fd()), 0, 0, size))
+	var flushed atomic.Int64
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			for at := int64(0); at < size; {
+				b := make([]byte, min(flushed.Load()-at, 64<<10))
+				if _, err := f.ReadAt(b, at); err != nil {
+					t.Error(err)
+					return
+				}
+				if i := bytes.IndexByte(b, 0); i >= 0 {
+					t.Errorf("byte %d was flushed, and is read as zero", at+int64(i))
+					return
+				}
+				at += int64(len(b))
+			}
+		})
+	}
+	for at := int64(0); at < size; {
+		b := bytes.Repeat([]byte{'x'}, int(min(size-at, 100+at%3000)))
+		_, err := f.WriteAt(b, at)
+		must(t, err)
+		must(t, unix.Fdatasync(int(f.Fd())))
+		at += int64(len(b))
+		flushed.Store(at)
+	}
+	readers.Wait()
 }
