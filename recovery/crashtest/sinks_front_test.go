@@ -2,24 +2,19 @@ package crashtest_test
 
 import (
 	"bufio"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"holdfast/sinks/sinktest"
 )
 
 // A front stands before a receiver. While it is ill it treats every connection by its illness, and the receiver gets
@@ -49,23 +44,23 @@ type asked struct {
 // An illness is what is wrong with a destination.
 type illness struct {
 	name    string
-	refuses bool                         // nobody listens
-	raw     func(*front, net.Conn)       // what is done with a connection, before anything is read from it
-	answers func(*front, net.Conn)       // what is done once a request was read whole
-	tls     func(*authority) *tls.Config // what it shows; nil: it does not speak TLS
-	secure  bool                         // the URL is https
-	status  int                          // what it answers, if that is all
-	url     string                       // another one that the service has; empty: the front's
+	refuses bool                                              // nobody listens
+	raw     func(*front, net.Conn)                            // what is done with a connection, before anything is read from it
+	answers func(*front, net.Conn)                            // what is done once a request was read whole
+	tls     func(testing.TB, *sinktest.Authority) *tls.Config // what it shows; nil: it does not speak TLS
+	secure  bool                                              // the URL is https
+	status  int                                               // what it answers, if that is all
+	url     string                                            // another one that the service has; empty: the front's
 }
 
 // newFront listens, unless its illness is that it does not.
-func newFront(t testing.TB, sick illness, to string, ca *authority) *front {
+func newFront(t testing.TB, sick illness, to string, ca *sinktest.Authority) *front {
 	t.Helper()
 	f := &front{illness: sick, to: to, healed: make(chan struct{}), ended: make(chan struct{})}
 	if f.url = "http://"; sick.secure {
-		f.url, f.good = "https://", ca.config(leaf{host: "127.0.0.1"})
+		f.url, f.good = "https://", shows(t, ca, "", time.Time{})
 		if sick.tls != nil {
-			shown := sick.tls(ca)
+			shown := sick.tls(t, ca)
 			f.illness.raw = func(_ *front, c net.Conn) { _ = tls.Server(c, shown).Handshake() }
 		}
 	}
@@ -197,71 +192,12 @@ func (f *front) requests() []asked {
 	return f.asked
 }
 
-// An authority signs certificates for fronts.
-type authority struct {
-	testing.TB
-	path string // its own certificate, as PEM
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-// A leaf is what a certificate is for. Zero times are an hour around now.
-type leaf struct {
-	host  string
-	until time.Time
-}
-
-func newAuthority(t testing.TB, dir string) *authority {
+// shows is a server's side of TLS with a certificate of an authority for an address: a name, or that of the front.
+func shows(t testing.TB, by *sinktest.Authority, name string, until time.Time) *tls.Config {
 	t.Helper()
-	a := &authority{TB: t, path: filepath.Join(dir, "ca.pem")}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "crashtest"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	leaf := x509.Certificate{NotAfter: until, DNSNames: []string{name}}
+	if name == "" {
+		leaf.DNSNames, leaf.IPAddresses = nil, []net.IP{net.IPv4(127, 0, 0, 1)}
 	}
-	a.cert, a.key = a.sign(template)
-	b := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
-	if err := os.WriteFile(a.path, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
-
-// sign makes a certificate, signed by the authority or, while that has none, by itself.
-func (a *authority) sign(template *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
-	a.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.Fatal(err)
-	}
-	parent, signer := template, key
-	if a.cert != nil {
-		parent, signer = a.cert, a.key
-	}
-	raw, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
-	if err != nil {
-		a.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(raw)
-	if err != nil {
-		a.Fatal(err)
-	}
-	return cert, key
-}
-
-// config is a server's side of TLS with a certificate of the authority.
-func (a *authority) config(l leaf) *tls.Config {
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: l.host}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	if !l.until.IsZero() {
-		template.NotAfter = l.until
-	}
-	if ip := net.ParseIP(l.host); ip != nil {
-		template.IPAddresses = []net.IP{ip}
-	} else {
-		template.DNSNames = []string{l.host}
-	}
-	cert, key := a.sign(template)
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: key}}}
+	return &tls.Config{Certificates: []tls.Certificate{by.Sign(t, leaf)}}
 }

@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +19,7 @@ import (
 	"github.com/google/uuid"
 
 	"holdfast/recovery/crashtest/book"
+	"holdfast/sinks/sinktest"
 )
 
 // How long an attempt at a sick sink may take, and by how much more than twice as long as undisturbed a delivery to a
@@ -98,7 +101,10 @@ func illnesses(t *testing.T, some []illness, l *line) (calm, ill time.Duration) 
 // fallIll puts a front before every sick receiver.
 func (r *rig) fallIll(some []illness) (fronts []*front) {
 	r.Helper()
-	ca := newAuthority(r, r.dir)
+	ca, path := sinktest.NewAuthority(r, "fronts"), filepath.Join(r.dir, "ca.pem")
+	if err := os.WriteFile(path, ca.PEM(), 0o600); err != nil {
+		r.Fatal(err)
+	}
 	for i, s := range some {
 		k := r.receivers[i+1]
 		f := newFront(r, s, k.server.Listener.Addr().String(), ca)
@@ -107,7 +113,7 @@ func (r *rig) fallIll(some []illness) (fronts []*front) {
 			k.server.URL = s.url
 		}
 		if s.secure {
-			k.more += fmt.Sprintf(", tls: {ca: %q}", ca.path)
+			k.more += fmt.Sprintf(", tls: {ca: %q}", path)
 		}
 		fronts = append(fronts, f)
 	}
@@ -260,13 +266,15 @@ func connections() []illness {
 		}},
 		{name: "speaks-something-else", answers: func(_ *front, c net.Conn) { _, _ = io.WriteString(c, "SSH-2.0-OpenSSH_9.6\r\n") }},
 		{name: "answers-plainly", secure: true, raw: func(_ *front, c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") }},
-		{name: "is-unknown", secure: true, tls: func(a *authority) *tls.Config {
-			return (&authority{TB: a.TB}).config(leaf{host: "127.0.0.1"})
+		{name: "is-unknown", secure: true, tls: func(t testing.TB, _ *sinktest.Authority) *tls.Config {
+			return shows(t, sinktest.NewAuthority(t, "another"), "", time.Time{})
 		}},
-		{name: "is-expired", secure: true, tls: func(a *authority) *tls.Config {
-			return a.config(leaf{host: "127.0.0.1", until: time.Now().Add(-time.Minute)})
+		{name: "is-expired", secure: true, tls: func(t testing.TB, ca *sinktest.Authority) *tls.Config {
+			return shows(t, ca, "", time.Now().Add(-time.Minute))
 		}},
-		{name: "is-another", secure: true, tls: func(a *authority) *tls.Config { return a.config(leaf{host: "example.com"}) }},
+		{name: "is-another", secure: true, tls: func(t testing.TB, ca *sinktest.Authority) *tls.Config {
+			return shows(t, ca, "example.com", time.Time{})
+		}},
 	}
 }
 

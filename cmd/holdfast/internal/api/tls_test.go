@@ -1,62 +1,19 @@
 package api
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"io"
-	"math/big"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
+
+	"holdfast/sinks/sinktest"
 )
-
-// An authority signs certificates for a test.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T, name string) *authority {
-	t.Helper()
-	a := &authority{}
-	a.cert, a.key = sign(t, name, nil)
-	return a
-}
-
-// sign makes a certificate: by an authority, or one of its own.
-func sign(t *testing.T, name string, by *authority) (*x509.Certificate, *ecdsa.PrivateKey) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{"localhost"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), BasicConstraintsValid: true, IsCA: by == nil,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	parent, signer := c, key
-	if by != nil {
-		parent, signer = by.cert, by.key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, c, parent, &key.PublicKey, signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert, key
-}
 
 func writePEM(t *testing.T, path, kind string, der []byte) {
 	t.Helper()
@@ -65,22 +22,23 @@ func writePEM(t *testing.T, path, kind string, der []byte) {
 	}
 }
 
-// write writes a pair that the authority has signed, as cert.pem and key.pem.
-func (a *authority) write(t *testing.T, dir, name string) tls.Certificate {
+// writePair writes a pair that an authority has signed, as cert.pem and key.pem.
+func writePair(t *testing.T, by *sinktest.Authority, dir, name string) tls.Certificate {
 	t.Helper()
-	cert, key := sign(t, name, a)
-	der, err := x509.MarshalECPrivateKey(key)
+	pair := by.Sign(t, x509.Certificate{Subject: pkix.Name{CommonName: name}, DNSNames: []string{"localhost"}})
+	der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	writePEM(t, filepath.Join(dir, "cert.pem"), "CERTIFICATE", cert.Raw)
-	writePEM(t, filepath.Join(dir, "key.pem"), "EC PRIVATE KEY", der)
-	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key}
+	writePEM(t, filepath.Join(dir, "cert.pem"), "CERTIFICATE", pair.Leaf.Raw)
+	writePEM(t, filepath.Join(dir, "key.pem"), "PRIVATE KEY", der)
+	return pair
 }
 
-func (a *authority) pool() *x509.CertPool {
+// trusting is a pool of one authority.
+func trusting(a *sinktest.Authority) *x509.CertPool {
 	p := x509.NewCertPool()
-	p.AddCert(a.cert)
+	p.AddCert(a.Cert)
 	return p
 }
 
@@ -115,14 +73,14 @@ func shake(addr string, c *tls.Config) (name string, err error) {
 }
 
 func TestTLSFilesAreReadAgainWhenTheyChange(t *testing.T) {
-	dir, ca := t.TempDir(), newAuthority(t, "ca")
-	ca.write(t, dir, "first")
+	dir, ca := t.TempDir(), sinktest.NewAuthority(t, "ca")
+	writePair(t, ca, dir, "first")
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	c, err := TLSConfig(certFile, keyFile, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr, client := serveTLS(t, c), &tls.Config{RootCAs: ca.pool()}
+	addr, client := serveTLS(t, c), &tls.Config{RootCAs: trusting(ca)}
 	want := func(name string) {
 		t.Helper()
 		if got, err := shake(addr, client); err != nil || got != name+" HTTP/1.1" {
@@ -130,7 +88,7 @@ func TestTLSFilesAreReadAgainWhenTheyChange(t *testing.T) {
 		}
 	}
 	want("first")
-	ca.write(t, dir, "second-of-another-length")
+	writePair(t, ca, dir, "second-of-another-length")
 	want("second-of-another-length")
 	if err := os.WriteFile(keyFile, []byte("half a ke"), 0o600); err != nil {
 		t.Fatal(err)
@@ -140,21 +98,21 @@ func TestTLSFilesAreReadAgainWhenTheyChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("second-of-another-length")
-	ca.write(t, dir, "third")
+	writePair(t, ca, dir, "third")
 	want("third")
-	if _, err := shake(addr, &tls.Config{RootCAs: ca.pool(), MaxVersion: tls.VersionTLS11}); err == nil {
+	if _, err := shake(addr, &tls.Config{RootCAs: trusting(ca), MaxVersion: tls.VersionTLS11}); err == nil {
 		t.Error("TLS 1.1 gets in")
 	}
-	if got, err := shake(addr, &tls.Config{RootCAs: ca.pool(), MaxVersion: tls.VersionTLS12}); err != nil {
+	if got, err := shake(addr, &tls.Config{RootCAs: trusting(ca), MaxVersion: tls.VersionTLS12}); err != nil {
 		t.Errorf("%s, %v", got, err)
 	}
 }
 
 func TestOnlyClientsOfTheAuthorityGetIn(t *testing.T) {
-	dir, ca, own, other := t.TempDir(), newAuthority(t, "ca"), newAuthority(t, "own"), newAuthority(t, "other")
-	ca.write(t, dir, "server")
+	dir, ca, own, other := t.TempDir(), sinktest.NewAuthority(t, "ca"), sinktest.NewAuthority(t, "own"), sinktest.NewAuthority(t, "other")
+	writePair(t, ca, dir, "server")
 	caFile := filepath.Join(dir, "ca.pem")
-	writePEM(t, caFile, "CERTIFICATE", own.cert.Raw)
+	writePEM(t, caFile, "CERTIFICATE", own.Cert.Raw)
 	c, err := TLSConfig(filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), caFile)
 	if err != nil {
 		t.Fatal(err)
@@ -162,10 +120,10 @@ func TestOnlyClientsOfTheAuthorityGetIn(t *testing.T) {
 	addr, scratch := serveTLS(t, c), t.TempDir()
 	cache := tls.NewLRUClientSessionCache(8)
 	try := func(certs ...tls.Certificate) error {
-		_, err := shake(addr, &tls.Config{RootCAs: ca.pool(), Certificates: certs, ClientSessionCache: cache})
+		_, err := shake(addr, &tls.Config{RootCAs: trusting(ca), Certificates: certs, ClientSessionCache: cache})
 		return err
 	}
-	mine, theirs := own.write(t, scratch, "client"), other.write(t, scratch, "client")
+	mine, theirs := writePair(t, own, scratch, "client"), writePair(t, other, scratch, "client")
 	if err := try(mine); err != nil {
 		t.Error(err)
 	}
@@ -175,7 +133,7 @@ func TestOnlyClientsOfTheAuthorityGetIn(t *testing.T) {
 	if try(theirs) == nil {
 		t.Error("a client of another authority gets in")
 	}
-	writePEM(t, caFile, "CERTIFICATE", other.cert.Raw)
+	writePEM(t, caFile, "CERTIFICATE", other.Cert.Raw)
 	if try(mine) == nil {
 		t.Error("a client of an authority that is gone gets in")
 	}
@@ -185,8 +143,8 @@ func TestOnlyClientsOfTheAuthorityGetIn(t *testing.T) {
 }
 
 func TestTLSFilesThatAreNoneAreNamed(t *testing.T) {
-	dir, ca := t.TempDir(), newAuthority(t, "ca")
-	ca.write(t, dir, "server")
+	dir, ca := t.TempDir(), sinktest.NewAuthority(t, "ca")
+	writePair(t, ca, dir, "server")
 	cert, key, empty := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), filepath.Join(dir, "empty")
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
