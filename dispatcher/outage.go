@@ -6,27 +6,12 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"holdfast/queue"
 )
 
-// How often the log repeats itself: a minute after the first line, and each time after twice as long, up to an hour. A
-// sink that was up for steadyTime is as good as new.
-const (
-	firstQuiet   = time.Minute
-	longestQuiet = time.Hour
-	steadyTime   = 10 * time.Minute
-)
-
-// A ladder spaces the lines about one trouble.
-type ladder struct {
-	until time.Time     // no line before
-	quiet time.Duration // between the last line and that
-}
-
-// step notes that a line was written.
-func (l *ladder) step(now time.Time) {
-	l.quiet = min(max(2*l.quiet, firstQuiet), longestQuiet)
-	l.until = now.Add(l.quiet)
-}
+// A sink that was up for steadyTime is as good as new.
+const steadyTime = 10 * time.Minute
 
 // An outage is what the log says of a sink that is down. That it went down, and that it came up again, is said at once;
 // that it stays down, at growing intervals. One that comes and goes, as when a single item is refused as if the sink was
@@ -47,7 +32,7 @@ type outage struct {
 	changed time.Time     // when it went down or came up last
 	took    time.Duration // that it was down last
 	last    symptom       // the newest
-	pace    ladder
+	pace    queue.Ladder
 	timer   *time.Timer
 }
 
@@ -72,7 +57,7 @@ func (o *outage) isDown(change int, s symptom, now time.Time) {
 	}
 	if o.trouble == 0 || o.steady(now) {
 		o.speak(now) // it may still have to be said that it came up
-		o.trouble, o.began, o.pace = 0, now, ladder{}
+		o.trouble, o.began, o.pace = 0, now, queue.Ladder{}
 	}
 	o.down, o.changed = true, now
 	o.times++
@@ -91,7 +76,7 @@ func (o *outage) isUp(change int, now time.Time) {
 	o.took = now.Sub(o.changed)
 	o.change, o.down, o.changed = change, false, now
 	if o.trouble == 1 || o.lasting && o.times == 0 { // no part of a coming and going
-		o.pace = ladder{}
+		o.pace = queue.Ladder{}
 	}
 	o.speak(now)
 }
@@ -106,7 +91,7 @@ func (o *outage) forget(change int) {
 	if o.timer != nil {
 		o.timer.Stop()
 	}
-	o.change, o.down, o.told, o.lasting, o.times, o.trouble, o.pace = change, false, false, false, 0, 0, ladder{}
+	o.change, o.down, o.told, o.lasting, o.times, o.trouble, o.pace = change, false, false, false, 0, 0, queue.Ladder{}
 }
 
 func (o *outage) steady(now time.Time) bool { return !o.down && now.Sub(o.changed) >= steadyTime }
@@ -116,13 +101,13 @@ func (o *outage) speak(now time.Time) {
 	if !o.down && !o.told && o.times == 0 {
 		return
 	}
-	if !now.Before(o.pace.until) || o.steady(now) {
+	if !now.Before(o.pace.Until) || o.steady(now) {
 		o.line(now)
 		o.told, o.lasting = o.down || o.flaps(), o.down && o.times == 0
 		o.times = 0
-		o.pace.step(now)
+		o.pace.Step(now)
 	}
-	at := o.pace.until
+	at := o.pace.Until
 	if steady := o.changed.Add(steadyTime); !o.down && steady.Before(at) {
 		at = steady
 	}
@@ -138,7 +123,7 @@ func (o *outage) flaps() bool { return o.times > 1 || o.told && o.times > 0 }
 func (o *outage) later() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if now := time.Now(); !now.Before(o.pace.until) || o.steady(now) {
+	if now := time.Now(); !now.Before(o.pace.Until) || o.steady(now) {
 		o.speak(now)
 	}
 }

@@ -14,12 +14,12 @@ type report struct {
 	log    *slog.Logger
 	outage outage
 
-	mu      sync.Mutex // guards what follows
-	trace   bool       // a panic's stack was logged
-	held    ladder     // of the lines that the lane is held
-	graves  ladder     // of those of dead letters
-	uncited int        // dead letters that are only counted
-	last    []any      // the last of them
+	mu      sync.Mutex   // guards what follows
+	trace   bool         // a panic's stack was logged
+	held    queue.Ladder // of the lines that the lane is held
+	graves  queue.Ladder // of those of dead letters
+	uncited int          // dead letters that are only counted
+	last    []any        // the last of them
 	later   *time.Timer
 }
 
@@ -41,13 +41,13 @@ func (r *report) notPaused(err error) {
 func (r *report) holds(n int, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if now.Before(r.held.until) {
+	if now.Before(r.held.Until) {
 		return
 	}
-	if now.Sub(r.held.until) >= steadyTime {
-		r.held = ladder{}
+	if now.Sub(r.held.Until) >= steadyTime {
+		r.held = queue.Ladder{}
 	}
-	r.held.step(now)
+	r.held.Step(now)
 	r.log.Error("sink ignores its deadlines: it is held until an attempt returns", "n", n)
 }
 
@@ -78,7 +78,7 @@ func (r *report) dead(d queue.Delivery, o queue.Outcome, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	about := []any{"id", d.ID, "attempt", d.Attempts + 1, "err", o.Err}
-	if now.Before(r.graves.until) {
+	if now.Before(r.graves.Until) {
 		r.uncited++
 		r.last = about
 		return
@@ -89,8 +89,8 @@ func (r *report) dead(d queue.Delivery, o queue.Outcome, now time.Time) {
 
 // next has what follows counted for a while. mu is held.
 func (r *report) next(now time.Time) {
-	r.graves.step(now)
-	r.later = time.AfterFunc(r.graves.quiet, r.tally)
+	r.graves.Step(now)
+	r.later = time.AfterFunc(r.graves.Quiet, r.tally)
 }
 
 // tally logs what was only counted, if anything was, and counts on.
@@ -101,7 +101,7 @@ func (r *report) tally() {
 		r.next(time.Now())
 		return
 	}
-	r.graves = ladder{}
+	r.graves = queue.Ladder{}
 }
 
 // cite logs how many dead letters were only counted, and the last of them. mu is held.

@@ -2,17 +2,12 @@ package queue
 
 import "time"
 
-// How often the log repeats that a sink's queue cannot be read: a minute after the first line, and each time after twice as
-// long, up to an hour, as of a sink that is down.
-const firstQuiet, longestQuiet = time.Minute, time.Hour
-
 // An unread is what keeps a feed from reading on: the disk does not answer, or damage cannot be dealt with, as when there is no
 // room for the quarantine. The zero value is none. It is guarded by its queue's lock.
 type unread struct {
 	since time.Time // zero: the log can be read
 	err   error
-	until time.Time     // no line in the log before
-	quiet time.Duration // between the last line and that
+	pace  Ladder
 }
 
 // cannotRead notes that a read failed, and says so when it is time for it.
@@ -23,12 +18,11 @@ func (u *queue) cannotRead(err error) {
 	if n.since.IsZero() {
 		*n = unread{since: now}
 	}
-	if n.err = err; now.Before(n.until) {
+	if n.err = err; now.Before(n.pace.Until) {
 		return
 	}
 	u.all.o.Log.Warn("the log cannot be read, it will be tried again", "sink", u.sink.Name, "err", err, "elapsed", now.Sub(n.since))
-	n.quiet = min(max(2*n.quiet, firstQuiet), longestQuiet)
-	n.until = now.Add(n.quiet)
+	n.pace.Step(now)
 }
 
 // canRead notes that a read did not fail. u.mu is held.
