@@ -135,33 +135,6 @@ func checkFile(path string) error {
 	return err
 }
 
-// CheckFormat refuses the queues.db at path if it is of another format, with a *FormatError, or cannot be walked, with a
-// *DamageError. It changes nothing. Open does the same; this is for who has to know before.
-func CheckFormat(path string) error {
-	if err := checkFile(path); err != nil {
-		return fmt.Errorf("check format: %w", err)
-	}
-	options := boltOptions()
-	options.ReadOnly = true
-	q := &queues{path: path}
-	err := guard(path, func() (err error) {
-		if q.db, err = bolt.Open(path, 0, options); err != nil {
-			return err
-		}
-		return errors.Join(q.db.View(func(tx *bolt.Tx) error {
-			b := tx.Bucket(bucketMeta)
-			if b == nil {
-				return q.damaged("meta", nil, "it is missing")
-			}
-			return q.checkFormat(b)
-		}), q.db.Close())
-	})
-	if err != nil {
-		return fmt.Errorf("check format: %w", err)
-	}
-	return nil
-}
-
 // guard runs fn, turning a panic, and a fault of the mapped file, into damage.
 func guard(path string, fn func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))

@@ -1,11 +1,8 @@
 package store
 
 import (
-	"bytes"
 	"math"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -138,24 +135,4 @@ func TestFreePagesOfTheQueuesAreTold(t *testing.T) {
 	if q.free.Load() > free+freed/2 {
 		t.Errorf("%d free after they were used again", q.free.Load())
 	}
-}
-
-func TestFormatIsCheckedWithoutAChange(t *testing.T) {
-	path := filepath.Join(fullStore(t), queuesName)
-	before := readFile(t, path)
-	if err := CheckFormat(path); err != nil {
-		t.Error(err)
-	}
-	if !bytes.Equal(before, readFile(t, path)) {
-		t.Error("the file has changed")
-	}
-}
-
-func readFile(t *testing.T, path string) []byte {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
 }

@@ -27,14 +27,6 @@ var scopeNames = []string{"", "ingest", "read", "operate", "admin"}
 
 func (s Scope) String() string { return scopeNames[s] }
 
-// ParseScope returns the scope of a name.
-func ParseScope(name string) (Scope, error) {
-	if i := slices.Index(scopeNames, name); i > 0 {
-		return Scope(i), nil
-	}
-	return 0, fmt.Errorf("%s is no scope: there are %s", quote(name), strings.Join(scopeNames[1:], ", "))
-}
-
 // A Token lets its bearer in.
 type Token struct {
 	Name   string   // owns the idempotency keys of what it brings; not empty, and unique

@@ -144,14 +144,4 @@ func TestTokensThatWouldLetInTheWrongOnesAreRefused(t *testing.T) {
 			t.Errorf("%s is taken", name)
 		}
 	}
-	for scope := Ingest; scope <= Admin; scope++ {
-		if got, err := ParseScope(scope.String()); err != nil || got != scope {
-			t.Errorf("%v: %v, %v", scope, got, err)
-		}
-	}
-	for _, bad := range []string{"", "Read", "write"} {
-		if _, err := ParseScope(bad); err == nil {
-			t.Errorf("%q is a scope", bad)
-		}
-	}
 }
