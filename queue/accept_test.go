@@ -422,12 +422,7 @@ func TestKeyWhoseRequestWaitsForRoomIsWaitedFor(t *testing.T) {
 func TestKeyIsForgottenAfterItsWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBenchOf(t, queue.Options{Sinks: named("a"), DedupeWindow: time.Hour})
-		dup := func() bool {
-			t.Helper()
-			a, err := b.request(keyed("k", "body"))
-			b.ok(err)
-			return a.Receipts[0].Duplicate
-		}
+		dup := func() bool { return b.repeats("k") }
 		equal(t, "first", dup(), false)
 		time.Sleep(59 * time.Minute)
 		equal(t, "after 59 minutes", dup(), true)
@@ -444,15 +439,31 @@ func TestKeyIsForgottenAfterItsWindow(t *testing.T) {
 	})
 }
 
+// Guarantee A4, in part: the window is as long as it says, to the millisecond.
+func TestKeyIsKnownToTheEndOfItsWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBenchOf(t, queue.Options{Sinks: named("a"), DedupeWindow: time.Hour})
+		equal(t, "first", b.repeats("k"), false)
+		time.Sleep(time.Hour)
+		equal(t, "after an hour", b.repeats("k"), true)
+		time.Sleep(time.Millisecond)
+		equal(t, "a millisecond later", b.repeats("k"), false)
+		b.stop()
+	})
+}
+
+// repeats puts an item with a key, and reports whether it is taken for one that is known.
+func (b *bench) repeats(key string) bool {
+	b.Helper()
+	a, err := b.request(keyed(key, "body"))
+	b.ok(err)
+	return a.Receipts[0].Duplicate
+}
+
 // Guarantee A4: or the newest max_keys.
 func TestOnlyTheNewestKeysAreKnown(t *testing.T) {
 	b := newBenchOf(t, queue.Options{Sinks: named("a"), DedupeKeys: 3})
-	dup := func(key string) bool {
-		t.Helper()
-		a, err := b.request(keyed(key, "body"))
-		b.ok(err)
-		return a.Receipts[0].Duplicate
-	}
+	dup := b.repeats
 	for _, k := range []string{"1", "2", "3", "4"} {
 		equal(t, "first "+k, dup(k), false)
 	}
