@@ -13,8 +13,11 @@ import (
 // unfit lists what stands where a store's own files belong and cannot be one: symbolic links, as what they point to may be
 // anything, and directories and files that stand for each other. A start refuses them: they are somebody's.
 func unfit(dir string) (found []store.Finding, err error) {
-	for name, isDir := range map[string]bool{"LOCK": false, queuesName: false, logName: true, quarantineName: true} {
-		path := filepath.Join(dir, name)
+	for _, own := range []struct {
+		name  string
+		isDir bool
+	}{{"LOCK", false}, {queuesName, false}, {logName, true}, {quarantineName, true}} {
+		path := filepath.Join(dir, own.name)
 		info, err := os.Lstat(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -22,7 +25,7 @@ func unfit(dir string) (found []store.Finding, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("look for links: %w", err)
 		}
-		if what := misfit(info.Mode(), isDir); what != "" {
+		if what := misfit(info.Mode(), own.isDir); what != "" {
 			found = append(found, store.Finding{Path: path, Offset: -1, What: what, Refused: true})
 		}
 	}
