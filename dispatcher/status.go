@@ -59,7 +59,7 @@ func (l *lane) status() LaneStatus {
 	case paused || l.paused:
 		s.State = Paused
 	case unread != nil: // whatever the destination does
-		s.State, s.Since, s.LastError, s.LastFailure = Down, since, "the log cannot be read: "+unread.Error(), time.Now()
+		s.State, s.Since, s.LastError, s.LastFailure = Down, since, unread.Error(), time.Now()
 	case l.breaker.state != closed:
 		s.State, s.Since, s.NextAttempt = Down, l.breaker.since, l.breaker.until
 	case l.hanging >= l.mayHang:

@@ -248,7 +248,7 @@ func (u *queue) status() SinkStatus {
 		}
 	}
 	if s.Unread = u.unread.since; !s.Unread.IsZero() {
-		s.LastError, s.NextAttempt = "the log cannot be read: "+u.unread.err.Error(), time.Time{}
+		s.LastError, s.NextAttempt = u.unread.err.Error(), time.Time{}
 	}
 	s.Delivered, s.Dropped = u.all.metrics.outcomes(u)
 	return s

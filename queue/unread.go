@@ -1,6 +1,9 @@
 package queue
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // An unread is what keeps a feed from reading on: the disk does not answer, or damage cannot be dealt with, as when there is no
 // room for the quarantine. The zero value is none. It is guarded by its queue's lock.
@@ -18,7 +21,7 @@ func (u *queue) cannotRead(err error) {
 	if n.since.IsZero() {
 		*n = unread{since: now}
 	}
-	if n.err = err; now.Before(n.pace.Until) {
+	if n.err = fmt.Errorf("the log cannot be read: %w", err); now.Before(n.pace.Until) {
 		return
 	}
 	u.all.o.Log.Warn("the log cannot be read, it will be tried again", "sink", u.sink.Name, "err", err, "elapsed", now.Sub(n.since))
