@@ -67,11 +67,7 @@ func TestKilledOnAFullDiskStartsAndDelivers(t *testing.T) {
 	r := newRig(t, three()...)
 	r.tmpfs("64m")
 	r.data += ", max_bytes: 64MiB"
-	r.start()
-	r.setDown(true)
-	for i := range 50 {
-		r.one(fmt.Sprint("before", i), book.Durable)
-	}
+	r.owing()
 	free := r.fill()
 	r.fillLog()
 	for range 3 {
@@ -87,7 +83,7 @@ func TestKilledOnAFullDiskStartsAndDelivers(t *testing.T) {
 	free()
 	r.accepts()
 	r.drain()
-	if v := r.judge(); v.Repeats > len(r.receivers)*2 {
+	if v := r.judge(bounds); v.Repeats > len(r.receivers)*2 {
 		r.Errorf("%d items were repeated: their marks were not made on the full disk", v.Repeats)
 	}
 }
@@ -100,14 +96,20 @@ func (r *rig) tmpfs(size string) {
 	r.Cleanup(func() { _ = syscall.Unmount(r.dir, syscall.MNT_DETACH) })
 }
 
-// fullDisk fills the disk under a service that has something to deliver, and gives it room again.
-func (r *rig) fullDisk(sum *line, fill func() (free func())) {
+// owing starts a service that has something to deliver, and nobody to take it.
+func (r *rig) owing() {
 	r.Helper()
 	r.start()
 	r.setDown(true)
 	for i := range 50 {
 		r.one(fmt.Sprint("before", i), book.Durable)
 	}
+}
+
+// fullDisk fills the disk under a service that has something to deliver, and gives it room again.
+func (r *rig) fullDisk(sum *line, fill func() (free func())) {
+	r.Helper()
+	r.owing()
 	free := fill()
 	refused := r.fillLog()
 	r.Logf("%d more were accepted before the disk was full: %s", refused.before, refused.text)
@@ -120,7 +122,7 @@ func (r *rig) fullDisk(sum *line, fill func() (free func())) {
 	r.kill()
 	r.start()
 	r.drain()
-	v := r.judge()
+	v := r.judge(bounds)
 	if v.Repeats > len(r.receivers)*2 {
 		r.Errorf("%d items were repeated: their marks were not made on the full disk", v.Repeats)
 	}

@@ -32,7 +32,7 @@ func TestKilledProcessLosesNothing(t *testing.T) {
 	r.checkGauges()
 	r.finish(producers[2])
 	r.drain()
-	v := r.judge()
+	v := r.judge(bounds)
 	r.checkBooks(began)
 	sum := line{fault: "kill -9, 3 sinks", cases: *kills, control: r.controls(v)}
 	sum.add(v)

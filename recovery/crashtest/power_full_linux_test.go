@@ -47,11 +47,7 @@ func (r *powered) shrink() (free func()) {
 
 func (r *powered) fullThenCut(fill func() func(), p float64) *book.Verdict {
 	r.Helper()
-	r.start()
-	r.setDown(true)
-	for i := range 50 {
-		r.one(fmt.Sprint("before", i), book.Durable)
-	}
+	r.owing()
 	free := fill()
 	r.fillLog()
 	r.off(p)
@@ -71,7 +67,7 @@ func (r *powered) settleLife() *book.Verdict {
 	r.Helper()
 	r.drain()
 	r.sober(r.life)
-	return r.verdict()
+	return r.judge(loose)
 }
 
 // Guarantee G4, in part: want of space that comes from a sync is a failed sync.

@@ -213,22 +213,13 @@ func (r *powered) settle(keyed func(context.Context)) *book.Verdict {
 	}
 	r.drain()
 	r.sober(r.life)
-	return r.verdict()
+	return r.judge(loose)
 }
 
-// loose are bounds for a disk that is a process on a machine with other tests: how long mark_delay is worth, and how much
-// is delivered while one commit of marks takes its time, is for the tests on a real one. The number is that of G1.
-var loose = book.Bounds{Repeats: inFlight + 65_536, Age: 10 * time.Second}
-
-// verdict is judge with loose bounds.
-func (r *powered) verdict() *book.Verdict {
-	r.Helper()
-	v := book.Check(r.book.Record(), loose)
-	if !v.OK() {
-		r.Errorf("%v\n%s", v, strings.Join(v.Details, "\n"))
-	}
-	return v
-}
+// loose are bounds for a disk that is a process on a machine with other tests: how long mark_delay is worth, and how much is
+// delivered while one commit of marks takes its time, is for the tests on a real one. Half a second of a busy machine is
+// some thousand deliveries.
+var loose = book.Bounds{Repeats: inFlight + 16*markEvery, Age: 10 * time.Second}
 
 // hear is settle after a disk that lied: whatever the service makes of it. It has to start, as whatever it had is lost
 // where it does not, and the control would be red for that.

@@ -40,7 +40,7 @@ func TestSecondProcessIsRefused(t *testing.T) {
 	r.drain()
 	r.kill()
 	r.start() // the lock of a dead process holds nobody up
-	r.judge()
+	r.judge(bounds)
 }
 
 // Guarantee G5, in part: a file in place of the directory.

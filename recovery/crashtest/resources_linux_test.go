@@ -55,7 +55,7 @@ func TestServiceKeepsFileDescriptorsForItself(t *testing.T) {
 	r.kill()
 	start()
 	r.drain()
-	l.add(r.judge())
+	l.add(r.judge(bounds))
 	t.Logf("answers to who was in: %d durable, %d refused, %d uncertain", answers[book.Durable], answers[book.Refused], answers[book.Uncertain])
 	if answers[book.Uncertain]+answers[book.Refused] > 0 {
 		t.Error("who was in is not served")

@@ -217,9 +217,9 @@ func (r *rig) until(limit time.Duration, what string, ask func() error) {
 }
 
 // judge checks the record, and prints what it found.
-func (r *rig) judge() *book.Verdict {
+func (r *rig) judge(b book.Bounds) *book.Verdict {
 	r.Helper()
-	v := book.Check(r.book.Record(), bounds)
+	v := book.Check(r.book.Record(), b)
 	if !v.OK() {
 		r.Errorf("%v\n%s", v, strings.Join(v.Details, "\n"))
 	}

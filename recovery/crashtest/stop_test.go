@@ -37,7 +37,7 @@ func TestGracefulStopMarksEverything(t *testing.T) {
 	r.start()
 	r.finish(producers[1])
 	r.drain()
-	v := r.judge()
+	v := r.judge(bounds)
 	if v.Repeats > 0 {
 		t.Errorf("%d items were delivered again after a stop in order", v.Repeats)
 	}
@@ -66,7 +66,7 @@ func TestSecondSignalExitsAtOnce(t *testing.T) {
 			r.receivers[0].hangs.Store(false)
 			r.start()
 			r.drain()
-			r.judge()
+			r.judge(bounds)
 		})
 	}
 }
@@ -89,5 +89,5 @@ func TestStopIsBoundedByItsTimeout(t *testing.T) {
 	r.receivers[0].hangs.Store(false)
 	r.start()
 	r.drain()
-	r.judge()
+	r.judge(bounds)
 }

@@ -98,7 +98,7 @@ func failSync(t *testing.T, f flush, failed map[string]int) {
 	r.receivers[1].hangs.Store(false)
 	r.start()
 	r.drain()
-	t.Logf("%s, %v before the end: %v", file, ended.Sub(at), r.judge())
+	t.Logf("%s, %v before the end: %v", file, ended.Sub(at), r.judge(bounds))
 }
 
 // fdatasyncs finds the calls in a trace: the thread, the time, the file of one that begins, and what became of it.
