@@ -83,12 +83,12 @@ func TestEnvelopeOfTheDeepestJSONStaysValid(t *testing.T) {
 }
 
 func TestLineIsOneLineInJSONAndCloudEventsAndTheBodyInRaw(t *testing.T) {
-	it := sinks.Item{Body: []byte("a\nb")}
-	if got := string(sinks.Raw.AppendLine([]byte("x"), &it, "")); got != "xa\nb\n" {
+	items := []sinks.Item{{Body: []byte("a\nb")}, {Body: []byte("c")}}
+	if got := string(sinks.Raw.AppendLines([]byte("x"), items, "")); got != "xa\nb\nc\n" {
 		t.Errorf("raw line %q", got)
 	}
 	for _, f := range []sinks.Format{sinks.JSON, sinks.CloudEvents} {
-		if got := f.AppendLine(nil, &it, ""); bytes.Count(got, []byte("\n")) != 1 || got[len(got)-1] != '\n' {
+		if got := f.AppendLines(nil, items, ""); bytes.Count(got, []byte("\n")) != 2 || got[len(got)-1] != '\n' {
 			t.Errorf("%s line %q", f, got)
 		}
 	}

@@ -141,11 +141,7 @@ func (s *Sink) encode(items []sinks.Item) []byte {
 	if s.o.Format == sinks.Raw && !(s.o.BatchWithoutIDs && sinks.IsLine(items[0].Body)) {
 		return items[0].Body
 	}
-	var lines []byte
-	for i := range items {
-		lines = s.o.Format.AppendLine(lines, &items[i], s.o.Source)
-	}
-	return lines
+	return s.o.Format.AppendLines(nil, items, s.o.Source)
 }
 
 // settled waits until no process is left that a context ended.

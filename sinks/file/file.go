@@ -73,10 +73,7 @@ func openFile(path string, flag int) (handle, error) { return os.OpenFile(path, 
 // Every error is Unavailable; lines of the items may be in the file then. A disk that hangs is left to itself when ctx
 // ends: the sink stays busy until it answers.
 func (s *Sink) Deliver(ctx context.Context, items []sinks.Item) error {
-	var lines []byte // a copy: the write may outlive this call
-	for i := range items {
-		lines = s.o.Format.AppendLine(lines, &items[i], s.o.Source)
-	}
+	lines := s.o.Format.AppendLines(nil, items, s.o.Source) // a copy: the write may outlive this call
 	if err := s.deliver(ctx, lines); err != nil {
 		return sinks.Unavailable(fmt.Errorf("file: %w", err))
 	}

@@ -65,10 +65,7 @@ func New(out *Writer, o Options) (*Sink, error) {
 // Deliver writes the items, in order and in one write, and returns when they are written. Every error is Unavailable; a
 // part of the items may be out then. What is written of a line is ended by an LF before the next one.
 func (s *Sink) Deliver(ctx context.Context, items []sinks.Item) error {
-	var lines []byte // a copy: the write may outlive this call
-	for i := range items {
-		lines = s.o.Format.AppendLine(lines, &items[i], s.o.Source)
-	}
+	lines := s.o.Format.AppendLines(nil, items, s.o.Source) // a copy: the write may outlive this call
 	err := os.ErrClosed
 	if !s.closed.Load() {
 		err = s.out.write(ctx, lines)

@@ -14,6 +14,20 @@ type payload struct {
 	mu      sync.Mutex
 	data    []byte // nil after release
 	readers []*reader
+	buffer  *[]byte // that data is in; nil: it is the caller's
+}
+
+// buffers are of bodies that were put together. A new one for each request was more than half of what a service with
+// three sinks and batches of 256 allocated, and its collection a fifth of the CPU.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxBuffer is how large a buffer is kept: above it, bodies are rare.
+const maxBuffer = 1 << 20
+
+// borrow returns an empty buffer for data, which release gives back.
+func (p *payload) borrow() []byte {
+	p.buffer = buffers.Get().(*[]byte)
+	return (*p.buffer)[:0]
 }
 
 // reader gives the payload from its start, once for each time that the transport sends the request.
@@ -43,7 +57,11 @@ func (p *payload) settle(ctx context.Context) {
 func (p *payload) release() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.data = nil
+	if p.buffer != nil && cap(p.data) <= maxBuffer {
+		*p.buffer = p.data
+		buffers.Put(p.buffer)
+	}
+	p.data, p.buffer = nil, nil
 }
 
 type reader struct {

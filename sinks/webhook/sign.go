@@ -62,7 +62,7 @@ func messageID(items []sinks.Item) string {
 	}
 	sum := sha256.New()
 	for i := range items {
-		sum.Write([]byte(items[i].ID.String()))
+		sum.Write(items[i].ID[:])
 	}
 	return first + "_" + hex.EncodeToString(sum.Sum(nil)[:8])
 }

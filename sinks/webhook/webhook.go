@@ -42,6 +42,9 @@ import (
 const (
 	maxAnswer = 64 << 10        // bytes of an answer that are read, so that its connection can be used again
 	drainTime = 1 * time.Second // for how long
+
+	// What does not fit into it is sent by way of a buffer of 32 KiB that net/http makes anew for each request.
+	writeBuffer = 64 << 10
 )
 
 // A Sink posts to one URL. It is safe for concurrent use.
@@ -95,6 +98,7 @@ func newTransport(o Options, trust *tls.Config) *http.Transport {
 		MaxIdleConnsPerHost:    o.Concurrency,
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: maxAnswer,
+		WriteBufferSize:        writeBuffer,
 		DisableCompression:     true, // an answer of 64 KiB stays one
 	}
 }
@@ -160,8 +164,8 @@ func (s *Sink) post(ctx context.Context, items []sinks.Item) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	body, contentType := s.encode(items)
-	p := &payload{data: body}
+	p := &payload{}
+	contentType := s.encode(p, items)
 	defer p.release()
 	status, header, err := s.exchange(ctx, s.request(ctx, items, p, contentType), p, cancel)
 	if err != nil {
@@ -174,25 +178,26 @@ func (s *Sink) post(ctx context.Context, items []sinks.Item) error {
 	return s.mark(err)
 }
 
-// encode returns the body: the item's own where it can, so that it is not copied.
-func (s *Sink) encode(items []sinks.Item) (body []byte, contentType string) {
+// encode sets what is sent: the item's own bytes where it can, so that they are not copied, else a buffer that is used again.
+func (s *Sink) encode(p *payload, items []sinks.Item) (contentType string) {
+	if len(items) == 1 && s.o.Format != sinks.CloudEvents && s.o.Format != sinks.JSON {
+		p.data, contentType = own(&items[0], s.o.Format)
+		return contentType
+	}
+	b := p.borrow()
 	switch {
 	case s.o.Format == sinks.CloudEvents && len(items) == 1:
-		return sinks.AppendCloudEvent(nil, &items[0], s.o.Source), "application/cloudevents+json"
+		p.data, contentType = sinks.AppendCloudEvent(b, &items[0], s.o.Source), "application/cloudevents+json"
 	case s.o.Format == sinks.CloudEvents:
-		return sinks.AppendCloudEvents(nil, items, s.o.Source), "application/cloudevents-batch+json"
-	case s.o.Format == sinks.JSON && len(items) == 1:
-		return sinks.AppendEnvelope(nil, &items[0]), "application/json"
+		p.data, contentType = sinks.AppendCloudEvents(b, items, s.o.Source), "application/cloudevents-batch+json"
 	case len(items) == 1:
-		return own(&items[0], s.o.Format)
+		p.data, contentType = sinks.AppendEnvelope(b, &items[0]), "application/json"
+	case s.o.Format == sinks.JSON:
+		p.data, contentType = s.o.Format.AppendLines(b, items, s.o.Source), "application/vnd.holdfast.items+ndjson"
+	default:
+		p.data, contentType = s.o.Format.AppendLines(b, items, s.o.Source), "application/x-ndjson"
 	}
-	for i := range items {
-		body = s.o.Format.AppendLine(body, &items[i], s.o.Source)
-	}
-	if s.o.Format == sinks.JSON {
-		return body, "application/vnd.holdfast.items+ndjson"
-	}
-	return body, "application/x-ndjson"
+	return contentType
 }
 
 // own returns the item's body, never nil, and what is in it.
