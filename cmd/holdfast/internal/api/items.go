@@ -67,12 +67,7 @@ func (s *Server) put(ctx context.Context, r queue.Request) (Accepted, error) {
 	if err != nil {
 		return Accepted{}, err
 	}
-	return s.accepted(ctx, p)
-}
-
-// accepted waits for what became of a request that was submitted.
-func (s *Server) accepted(ctx context.Context, p Pending) (Accepted, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.o.AcceptTimeout)
+	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), s.o.AcceptTimeout)
 	defer cancel()
 	return p.Wait(ctx)
 }

@@ -48,6 +48,7 @@ type stream struct {
 
 	enc       encoder         // the writer's, as what follows
 	ended     context.Context // has ended: to ask a Pending or a Join whether it is ready
+	patience  *patience       // with the queue: Options.AcceptTimeout
 	out       []byte          // not written yet
 	unflushed bool
 	err       error // of a write: nobody reads the answers any more
@@ -89,7 +90,9 @@ func (s *Server) postStream(w http.ResponseWriter, r *http.Request) {
 	st := &stream{
 		s: s, head: d, ctx: ctx, cancel: cancel, w: w, rc: http.NewResponseController(w),
 		scope: keyScope(r.Context()), answers: make(chan answer, streamLines), freed: make(chan struct{}, 1), ended: ended,
+		patience: newPatience(ctx, s.o.AcceptTimeout),
 	}
+	defer st.patience.stop()
 	body := io.Reader(bodyOf{st, r.Body})
 	if d.encoding != identity {
 		st.expand = newExpander(d.encoding, body)

@@ -101,7 +101,7 @@ func (st *stream) settled(p Pending) (Accepted, error) {
 		}
 	}
 	st.flush()
-	return st.s.accepted(st.ctx, p)
+	return p.Wait(st.patience.renew())
 }
 
 // joined waits until every sink has the line's item, but not beyond what the producer asked for, and returns how far it
@@ -127,7 +127,7 @@ func (st *stream) discard(a answer) {
 	if a.pending == nil || st.head.wait == 0 {
 		return
 	}
-	if accepted, err := st.s.accepted(st.ctx, a.pending); err == nil && accepted.Join != nil {
+	if accepted, err := a.pending.Wait(st.patience.renew()); err == nil && accepted.Join != nil {
 		accepted.Join.Close()
 	}
 }

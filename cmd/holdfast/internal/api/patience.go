@@ -1,0 +1,50 @@
+package api
+
+import (
+	"context"
+	"time"
+)
+
+// A patience is a context that ends when it was not renewed for a while. It stands for the context.WithTimeout of each line
+// of a stream, which made half of the objects that the service allocated. One goroutine uses it.
+type patience struct {
+	context.Context // for its values; it never ends
+	limit           time.Duration
+	over            chan struct{} // closed by timer
+	timer           *time.Timer   // nil: never asked for
+}
+
+func newPatience(ctx context.Context, limit time.Duration) *patience {
+	return &patience{Context: context.WithoutCancel(ctx), limit: limit}
+}
+
+// renew returns it with all of its time before it.
+func (p *patience) renew() context.Context {
+	if p.timer != nil && p.timer.Stop() {
+		p.timer.Reset(p.limit)
+		return p
+	}
+	over := make(chan struct{})
+	p.over, p.timer = over, time.AfterFunc(p.limit, func() { close(over) })
+	return p
+}
+
+// stop lets go of its timer.
+func (p *patience) stop() {
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+}
+
+// Done is closed when the time is over.
+func (p *patience) Done() <-chan struct{} { return p.over }
+
+// Err is nil until then.
+func (p *patience) Err() error {
+	select {
+	case <-p.over:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
