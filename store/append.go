@@ -65,13 +65,14 @@ func (l *segmentLog) append(items []Item, queueTime int64, positions map[string]
 	return blocks, nil
 }
 
-// plan prepares the encoder for what comes next in the active segment, or in a new one.
+// plan prepares the encoder for what comes next in the active segment, or in a new one, and returns its length with what
+// stands behind it.
 func (l *segmentLog) plan(items []Item, queueTime int64, positions map[string][]byte) int {
-	expected := items[0].Seq
-	if l.active != nil {
-		expected = l.active.end
+	if l.active == nil {
+		return l.enc.plan(items, items[0].Seq, queueTime, positions)
 	}
-	return l.enc.plan(items, expected, queueTime, positions)
+	total := l.enc.plan(items, l.active.end, queueTime, positions)
+	return total + padding(l.active.size, total)
 }
 
 // mustFollow panics unless the items are what Append asks for.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"slices"
 	"testing"
 )
 
@@ -54,4 +55,33 @@ func TestUncleanStopKeepsEverything(t *testing.T) {
 	}
 	b.append(fullItem())
 	b.expect().reopen(true).expect()
+}
+
+// A group commit that leaves less of its last page than one more would take fills it with zeros: else that page is written
+// again. What is small enough to follow in the same page does so.
+func TestGroupCommitsShareNoPageThatTheyNeedNot(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name                        string
+		body, items, commits, pages int
+	}{
+		{"one item of 512 B", 512, 1, 60, 60},
+		{"small items fill a page", 100, 1, 200, 210},
+		{"groups of 14", 512, 14, 40, 40*2 + 25},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newLog(t)
+			b.append(item(10, maskA)) // the segment is there
+			before := b.log.pages.Load()
+			for range c.commits {
+				b.append(slices.Repeat([]Item{item(c.body, maskA)}, c.items)...)
+			}
+			if got := (b.log.pages.Load() - before) / pageBytes; got > int64(c.pages) {
+				t.Errorf("%d pages were written by %d commits, at most %d expected", got, c.commits, c.pages)
+			}
+			b.expect().reopen(false).rewriteTail().expect()
+			equal(t, "error", b.log.seal(), nil)
+			b.reopen(true).expect()
+		})
+	}
 }

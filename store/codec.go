@@ -161,8 +161,8 @@ func (d *decoder) plainSize(h *blockHeader) int {
 }
 
 // encodePacked appends a block whose items are compressed, or are not if that is no smaller. The items that it returns
-// point into a buffer of their own.
-func (e *encoder) encodePacked(b []byte, items []Item, p *blockPlan, h *blockHeader, seed uint32) ([]byte, *Block) {
+// point into a buffer of their own. The group commit begins at off.
+func (e *encoder) encodePacked(b []byte, items []Item, p *blockPlan, h *blockHeader, seed uint32, off int64) ([]byte, *Block) {
 	tables := e.tables[p.tables[0]:p.tables[1]]
 	own := append(make([]byte, 0, len(tables)+p.itemsLen), tables...)
 	own, out := e.appendItems(own, items, p, h, seed, p.attrsOff)
@@ -175,7 +175,10 @@ func (e *encoder) encodePacked(b []byte, items []Item, p *blockPlan, h *blockHea
 	if len(frames)+headers*len(table) < len(stored) {
 		tables = append(tables[:len(tables):len(tables)], table...)
 		stored = frames
-		h.Codec, h.ItemsLen, h.Tables = codecZstd, uint32(len(frames)), uint32(len(tables))
+		h.Codec, h.ItemsLen, h.Tables, h.Pad = codecZstd, uint32(len(frames)), uint32(len(tables)), 0
+		if h.Flags&blockEnds != 0 {
+			h.Pad = uint16(padding(off, len(b)+h.size()))
+		}
 	}
 	b = append(appendBlockHeader(b, h, blockMagic, tables, seed), stored...)
 	if headers == 2 {

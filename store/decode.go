@@ -33,11 +33,12 @@ func parseBlock(b []byte, magic uint32) (h blockHeader, err error) {
 		Group:     binary.BigEndian.Uint64(b[16:]),
 		Time:      int64(binary.BigEndian.Uint64(b[24:])),
 		QueueTime: int64(binary.BigEndian.Uint64(b[32:])),
-		Count:     binary.BigEndian.Uint32(b[40:]),
+		Pad:       binary.BigEndian.Uint16(b[40:]),
+		Count:     uint32(binary.BigEndian.Uint16(b[42:])),
 		ItemsLen:  binary.BigEndian.Uint32(b[44:]),
 		Tables:    binary.BigEndian.Uint32(b[48:]),
 	}
-	if h.Count == 0 || h.Count > maxCount || h.ItemsLen > 1<<30 || h.Tables > 1<<30 ||
+	if h.Count == 0 || h.Pad > padMost || h.ItemsLen > 1<<30 || h.Tables > 1<<30 ||
 		h.Codec == codecNone && h.Count > h.ItemsLen/minItem {
 		return h, errHeader
 	}

@@ -193,9 +193,10 @@ func (e *encoder) closeTables(p *blockPlan, positions map[string][]byte) {
 	e.tables = b
 }
 
-// encode writes what was planned, as it has to stand at off, and returns the bytes with the blocks that point into them.
+// encode writes what was planned, as it has to stand at off, with the zeros behind it, and returns the bytes with the blocks
+// that point into them.
 func (e *encoder) encode(items []Item, group uint64, queueTime int64, seed uint32, off int64, total int) ([]byte, []*Block) {
-	b := make([]byte, 0, total)
+	b := make([]byte, 0, total+padding(off, total))
 	blocks := make([]*Block, len(e.plans))
 	for i := range e.plans {
 		p := &e.plans[i]
@@ -203,10 +204,11 @@ func (e *encoder) encode(items []Item, group uint64, queueTime int64, seed uint3
 		h := e.headerOf(p, items, group, queueTime)
 		if i == len(e.plans)-1 {
 			h.Flags |= blockEnds
+			h.Pad = uint16(padding(off, start+h.size()))
 		}
 		seed := blockSeed(seed, off+int64(start))
 		if e.packer != nil {
-			b, blocks[i] = e.encodePacked(b, items, p, &h, seed)
+			b, blocks[i] = e.encodePacked(b, items, p, &h, seed, off)
 			p.header = h
 			continue
 		}
@@ -219,7 +221,7 @@ func (e *encoder) encode(items []Item, group uint64, queueTime int64, seed uint3
 		}
 		blocks[i] = block
 	}
-	return b, blocks
+	return append(b, make([]byte, e.plans[len(e.plans)-1].header.Pad)...), blocks
 }
 
 func (e *encoder) headerOf(p *blockPlan, items []Item, group uint64, queueTime int64) blockHeader {
@@ -249,7 +251,8 @@ func appendBlockHeader(b []byte, h *blockHeader, magic uint32, tables []byte, se
 	b = binary.BigEndian.AppendUint64(b, h.Group)
 	b = binary.BigEndian.AppendUint64(b, uint64(h.Time))
 	b = binary.BigEndian.AppendUint64(b, uint64(h.QueueTime))
-	b = binary.BigEndian.AppendUint32(b, h.Count)
+	b = binary.BigEndian.AppendUint16(b, h.Pad)
+	b = binary.BigEndian.AppendUint16(b, uint16(h.Count))
 	b = binary.BigEndian.AppendUint32(b, h.ItemsLen)
 	b = binary.BigEndian.AppendUint32(b, h.Tables)
 	b = append(b, tables...)

@@ -95,3 +95,31 @@ func TestLogWithTheFirstFootersIsRead(t *testing.T) {
 	equal(t, "sealed", v.sealed, true)
 	equal(t, "of a queue that it has nothing for", v.of(77), Tally{v.items, v.bytes})
 }
+
+// Group commits of v1.2 may have zeros behind them.
+func TestPaddedLogOfFormat1IsRead(t *testing.T) {
+	made := newLog(t)
+	for range 15 {
+		made.append(item(512, maskA))
+	}
+	made.close(true)
+	name := segmentName(1, 1) + ".log"
+	golden := filepath.Join("testdata", "v1.2", name)
+	b, err := os.ReadFile(filepath.Join(made.dir, name))
+	equal(t, "error", err, nil)
+	b = bytes.TrimRight(b, "\x00")
+	if *update {
+		equal(t, "error", os.MkdirAll(filepath.Dir(golden), 0o755), nil)
+		equal(t, "error", os.WriteFile(golden, b, 0o644), nil)
+	}
+	kept, err := os.ReadFile(golden)
+	equal(t, "error", err, nil)
+	if !bytes.Equal(b, kept) {
+		t.Error("it is not written as it was")
+	}
+	old := newLog(t)
+	old.log.close()
+	equal(t, "error", os.CopyFS(old.dir, os.DirFS(filepath.Dir(golden))), nil)
+	old.items, old.known = made.items, logState{Clean: true, Synced: made.known.Synced, Highest: made.known.Highest, OldestNeeded: 1}
+	old.open().expect()
+}

@@ -39,7 +39,7 @@ func newTorn(t *testing.T) *tornBench {
 	blocks := b.append(items...)
 	b.last = items
 	b.path = b.log.active.path
-	b.to = b.log.active.size
+	b.to = b.log.active.size - int64(b.log.enc.plans[len(blocks)-1].header.Pad)
 	b.note(blocks)
 	b.close(false)
 	var err error
@@ -61,7 +61,7 @@ func (b *tornBench) note(blocks []*Block) {
 			n += uvarintLen(uint64(n)) + 4
 			b.ranges = append(b.ranges, [2]int{at, at + n})
 			b.headers = append(b.headers, [2]int{off, off + p.header.headerLen()})
-			b.copies = append(b.copies, [2]int{end, off + p.header.size()})
+			b.copies = append(b.copies, [2]int{end, off + p.header.size() - int(p.header.Pad)})
 			at += n
 		}
 		off += p.header.size()
