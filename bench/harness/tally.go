@@ -37,13 +37,22 @@ func NewTally(sinks, items int) *Tally {
 	return t
 }
 
-// Scan counts every item in a body of any form.
-func (t *Tally) Scan(sink int, data []byte) {
+// Scan counts every item in bodies of any form. They came together: one look at the clock is for all of them.
+func (t *Tally) Scan(sink int, bodies ...[]byte) {
 	c, found := &t.sinks[sink], 0
+	for _, b := range bodies {
+		found += c.scan(b)
+	}
+	c.unique.Add(int64(found))
+	t.add(found)
+}
+
+// scan returns how many items of a body are new to the sink.
+func (c *counts) scan(data []byte) (found int) {
 	for {
 		i := bytes.Index(data, mark)
 		if i < 0 || len(data) < i+len(mark)+seqDigits {
-			break
+			return found
 		}
 		data = data[i+len(mark):]
 		seq, err := strconv.ParseUint(string(data[:seqDigits]), 16, 63)
@@ -51,19 +60,12 @@ func (t *Tally) Scan(sink int, data []byte) {
 			c.alien.Add(1)
 			continue
 		}
-		found += c.count(seq)
+		if bit := uint64(1) << (seq % 64); c.seen[seq/64].Or(bit)&bit != 0 {
+			c.duplicates.Add(1)
+			continue
+		}
+		found++
 	}
-	t.add(found)
-}
-
-// count is 1 for an item that is new to the sink.
-func (c *counts) count(seq uint64) int {
-	if bit := uint64(1) << (seq % 64); c.seen[seq/64].Or(bit)&bit != 0 {
-		c.duplicates.Add(1)
-		return 0
-	}
-	c.unique.Add(1)
-	return 1
 }
 
 func (t *Tally) add(found int) {
