@@ -3,6 +3,7 @@ package crashtest_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -140,11 +141,11 @@ func (r *rig) controls(v *book.Verdict) string {
 	of := func(g book.Got) bool { return g.Taken && g.Sink == "slow" && g.ID == acked.ID }
 	lost, early, wrong, beyond := rec.Clone(), rec.Clone(), rec.Clone(), rec.Clone()
 	lost.Got = slices.DeleteFunc(lost.Got, of)
-	early.Got[slices.IndexFunc(early.Got, of)].N = 1 << 60
+	early.Got[slices.IndexFunc(early.Got, of)].N = math.MaxInt
 	wrong.Got[slices.IndexFunc(wrong.Got, of)].Body += " "
 	for _, g := range rec.Got {
 		if g.Life == 0 && g.Taken {
-			g.Life, g.N = 1, 1<<60
+			g.Life, g.N = 1, math.MaxInt
 			beyond.Got = append(beyond.Got, g)
 		}
 	}

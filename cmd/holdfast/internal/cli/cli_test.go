@@ -138,7 +138,7 @@ func world(t *testing.T) *clienttest.Server {
 	s.Bodies["i1"] = []byte("\x00bytes\xff\n")
 	s.Gone = []string{"i0"}
 	s.Status = doc{"version": "v0.1.0", "uptime_seconds": 97384.5, "state": "ready", "accepting": true, "data_dir": "/var/lib/holdfast",
-		"disk":     doc{"bytes": 214748364, "budget_bytes": 2147483648, "free_bytes": 42949672960},
+		"disk":     doc{"bytes": 214748364, "budget_bytes": int64(2147483648), "free_bytes": int64(42949672960)},
 		"segments": 3, "accepted": 1235808, "recovery": doc{"created": false, "unclean": true, "kept": 1200, "lost": 0, "unconfirmed": 2, "took_ns": 2639346}, "sinks": s.Sinks[:2]}
 	return s
 }
