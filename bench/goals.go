@@ -8,63 +8,16 @@ import (
 	"holdfast/bench/subject"
 )
 
-// A goal is one demand of what holdfast must reach, and whether it does.
-type goal struct {
-	Name     string `json:"name"`
-	Want     string `json:"want"`
-	Measured string `json:"measured"`
-	Rounds   string `json:"rounds,omitempty"` // that were kept
-	Verdict  state  `json:"verdict"`
-}
-
-// A state is how a goal stands.
-type state string
-
-const (
-	met         state = "met"
-	missed      state = "missed"
-	notProven   state = "not proven"   // measured, but in noisy rounds, or with -quick
-	notMeasured state = "not measured" // its part was not asked for, or failed
-	needsPeers  state = "needs bench/peers"
-)
-
-// unmeasured is a goal before anything is known of it.
-func unmeasured(name, want string) goal { return goal{Name: name, Want: want, Verdict: notMeasured} }
-
-// judge fills in what was measured; noisy figures prove nothing.
-func (g *goal) judge(measured string, good bool, c harness.Confidence) {
-	g.Measured, g.Rounds, g.Verdict = measured, c.KeptCell(), missed
-	switch {
-	case c.Noisy:
-		g.Verdict = notProven
-	case good:
-		g.Verdict = met
-	}
-}
-
-// atLeast and atMost judge the median of a spread; one without rounds stays unmeasured.
-func (g *goal) atLeast(least float64, s harness.Spread, c harness.Confidence) {
-	if s.N > 0 {
-		g.judge(s.String(), s.Median >= least, c)
-	}
-}
-
-func (g *goal) atMost(most float64, s harness.Spread, c harness.Confidence) {
-	if s.N > 0 {
-		g.judge(s.String(), s.Median <= most, c)
-	}
-}
-
 // goals judges everything that can be judged from a report.
-func goals(r *report) (list []goal) {
-	for _, of := range []func(*report) []goal{classGoals, floorGoals, byteGoals, latencyGoals, sinkGoals, growthGoals, idleGoals, flashGoals} {
+func goals(r *report) (list []harness.Goal) {
+	for _, of := range []func(*report) []harness.Goal{classGoals, floorGoals, byteGoals, latencyGoals, sinkGoals, growthGoals, idleGoals, flashGoals} {
 		list = append(list, of(r)...)
 	}
 	return list
 }
 
-func classGoals(r *report) []goal {
-	g := unmeasured("durability: class A, proven by flushes and the gap test", "library, stream, POST")
+func classGoals(r *report) []harness.Goal {
+	g := harness.Unmeasured("durability: class A, proven by flushes and the gap test", "library, stream, POST")
 	good, measured := true, ""
 	var c harness.Confidence
 	for i, p := range r.Proofs {
@@ -75,13 +28,13 @@ func classGoals(r *report) []goal {
 		good, c.Noisy, c.Kept = good && p.Class == "A", c.Noisy || p.Noisy, p.Kept
 	}
 	if len(r.Proofs) > 0 {
-		g.judge(measured, good, c)
+		g.Judge(measured, good, c)
 	}
-	return []goal{g}
+	return []harness.Goal{g}
 }
 
 // floorGoals are those that compare a row with its floor; beside them stand those that only the peers can judge.
-func floorGoals(r *report) (list []goal) {
+func floorGoals(r *report) (list []harness.Goal) {
 	for _, want := range []struct {
 		name, workload, system string
 		least                  float64
@@ -96,24 +49,24 @@ func floorGoals(r *report) (list []goal) {
 		{"4 streams, 256 in flight, K=3, end to end", "b256", subject.NameStream, 0.3, "≥ 4.5 × redis-always, first of class A"},
 	} {
 		if want.least > 0 {
-			g := unmeasured(want.name, fmt.Sprintf("≥ %.2f of the floor", want.least))
+			g := harness.Unmeasured(want.name, fmt.Sprintf("≥ %.2f of the floor", want.least))
 			if w := harness.FindRow(r.Rows, want.workload, want.system, sinkCount); w != nil {
-				g.atLeast(want.least, w.E2ERatio, w.Confidence)
+				g.AtLeast(want.least, w.E2ERatio, w.Confidence)
 			}
 			list = append(list, g)
 		}
 		if want.peers != "" {
-			list = append(list, goal{Name: want.name, Want: want.peers, Verdict: needsPeers})
+			list = append(list, harness.Goal{Name: want.name, Want: want.peers, Standing: harness.NeedsPeers})
 		}
 	}
 	return list
 }
 
 // byteGoals are about bytes written, in every mode: the worst one is judged.
-func byteGoals(r *report) []goal {
+func byteGoals(r *report) []harness.Goal {
 	const most = 1.1
-	floors := unmeasured("bytes written, every mode", "≤ 1.1 × the floor's")
-	eights := unmeasured("bytes written, K=8", "≤ 1.1 × those of K=1")
+	floors := harness.Unmeasured("bytes written, every mode", "≤ 1.1 × the floor's")
+	eights := harness.Unmeasured("bytes written, K=8", "≤ 1.1 × those of K=1")
 	worst, worstEight := 0.0, 0.0
 	for _, w := range r.Rows {
 		if w.System == floor.NameHere || w.System == floor.NameTCP || w.Failed != "" {
@@ -121,23 +74,23 @@ func byteGoals(r *report) []goal {
 		}
 		if w.BytesRatio.Median > worst {
 			worst = w.BytesRatio.Median
-			floors.judge(fmt.Sprintf("%s at worst: %s, %s, K=%d; the device says %s", w.BytesRatio, w.System, w.Workload, w.Sinks, w.DeviceRatio),
+			floors.Judge(fmt.Sprintf("%s at worst: %s, %s, K=%d; the device says %s", w.BytesRatio, w.System, w.Workload, w.Sinks, w.DeviceRatio),
 				worst <= most, w.Confidence)
 		}
 		if w.Sinks == 8 && w.ByOneSink.Median > worstEight {
 			worstEight = w.ByOneSink.Median
-			eights.judge(fmt.Sprintf("%s at worst: %s, %s", w.ByOneSink, w.System, w.Workload), worstEight <= most, w.Confidence)
+			eights.Judge(fmt.Sprintf("%s at worst: %s, %s", w.ByOneSink, w.System, w.Workload), worstEight <= most, w.Confidence)
 		}
 	}
-	return []goal{floors, eights}
+	return []harness.Goal{floors, eights}
 }
 
-func latencyGoals(r *report) []goal {
-	g := unmeasured("p99 of accept at half of the maximum rate", "≤ 2 × the floor's")
+func latencyGoals(r *report) []harness.Goal {
+	g := harness.Unmeasured("p99 of accept at half of the maximum rate", "≤ 2 × the floor's")
 	for _, l := range r.Loads {
 		if l.Share == goalShare {
-			g.atMost(2, l.P99Ratio, l.Confidence)
+			g.AtMost(2, l.P99Ratio, l.Confidence)
 		}
 	}
-	return []goal{g}
+	return []harness.Goal{g}
 }

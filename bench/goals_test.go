@@ -17,16 +17,16 @@ func TestGoalsAreMetMissedOrNotProven(t *testing.T) {
 		{Workload: "p64", System: subject.NamePost, Sinks: 3, E2ERatio: good, Confidence: harness.Confidence{Noisy: true}},
 		{Workload: "b256", System: subject.NameStream, Sinks: 3, Failed: "something is missing"},
 	}}
-	count := map[state]int{}
+	count := map[harness.Standing]int{}
 	for _, g := range floorGoals(r) {
-		count[g.Verdict]++
+		count[g.Standing]++
 	}
-	if diff := cmp.Diff(map[state]int{met: 1, missed: 1, notProven: 1, notMeasured: 2, needsPeers: 5}, count); diff != "" {
+	if diff := cmp.Diff(map[harness.Standing]int{harness.Met: 1, harness.Missed: 1, harness.NotProven: 1, harness.NotMeasured: 2, harness.NeedsPeers: 5}, count); diff != "" {
 		t.Error(diff)
 	}
 	for _, g := range goals(&report{}) {
-		if g.Verdict != notMeasured && g.Verdict != needsPeers {
-			t.Errorf("%s is %s, and nothing was measured", g.Name, g.Verdict)
+		if g.Standing != harness.NotMeasured && g.Standing != harness.NeedsPeers {
+			t.Errorf("%s is %s, and nothing was measured", g.Name, g.Standing)
 		}
 	}
 }
@@ -38,7 +38,7 @@ func TestWorstModeDecidesAboutBytes(t *testing.T) {
 		return harness.Row{Workload: workload, System: subject.NameStream, Sinks: sinks, BytesRatio: s(bytes), ByOneSink: s(byOne)}
 	}
 	got := byteGoals(&report{Rows: []harness.Row{row("p1", 3, 1.05, 1), row("p64", 8, 1.2, 1.01), row("b256", 8, 1, 1.02)}})
-	if got[0].Verdict != missed || got[1].Verdict != met {
+	if got[0].Standing != harness.Missed || got[1].Standing != harness.Met {
 		t.Errorf("%+v", got)
 	}
 }

@@ -16,7 +16,7 @@ func (r *report) print(w io.Writer) {
 	harness.PrintBacklogs(w, r.Restarts)
 	r.printGrowth(w)
 	r.printRest(w)
-	r.printGoals(w)
+	harness.PrintGoals(w, r.Goals)
 	fmt.Fprintf(w, "\n%.0f s\n", r.Seconds)
 }
 
@@ -75,20 +75,4 @@ func (r *report) printRest(w io.Writer) {
 		t.Row("flash, commit_delay "+f.CommitDelay, fmt.Sprintf("%s B written per item at 10 items/s, of %d items", harness.Count(f.Bytes), f.Items))
 	}
 	t.End()
-}
-
-func (r *report) printGoals(w io.Writer) {
-	t := harness.NewTable(w, "goal\twant\tmeasured\trounds\tverdict")
-	others := 0
-	for _, g := range r.Goals {
-		if g.Verdict == notMeasured {
-			others++
-			continue
-		}
-		t.Row(g.Name, g.Want, g.Measured, g.Rounds, string(g.Verdict))
-	}
-	t.End()
-	if others > 0 {
-		fmt.Fprintf(w, "%d more goals were not measured\n", others)
-	}
 }

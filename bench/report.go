@@ -16,7 +16,7 @@ type report struct {
 	Growth   *growth           `json:"growth,omitempty"`
 	Idle     *idleness         `json:"idle,omitempty"`
 	Flash    []wear            `json:"flash,omitempty"`
-	Goals    []goal            `json:"goals"`
+	Goals    []harness.Goal    `json:"goals"`
 }
 
 // classes are what was proven, by the name of the system; a floor's is what the others are compared with.

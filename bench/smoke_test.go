@@ -65,8 +65,8 @@ func TestLargestPartsRunAndNothingIsMissing(t *testing.T) {
 		}
 	}
 	for _, g := range append(append(floorGoals(&r), byteGoals(&r)...), growthGoals(&r)...) {
-		if g.Verdict == notMeasured {
-			t.Errorf("%s: %s", g.Name, g.Verdict)
+		if g.Standing == harness.NotMeasured {
+			t.Errorf("%s: %s", g.Name, g.Standing)
 		}
 	}
 	left, err := filepath.Glob(filepath.Join(dir, "*"))

@@ -79,6 +79,7 @@ func run(ctx context.Context, o options, out, notices io.Writer) (err error) {
 	systems := o.systems(&r)
 	err = errors.Join(r.prove(ctx, s, systems), r.compare(ctx, s, o, systems))
 	r.Seconds = s.Took().Seconds()
+	r.Goals = r.goals()
 	r.print(out)
 	return errors.Join(err, harness.WriteJSON(&r, o.JSONFile, out))
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"maps"
 	"os"
 	"testing"
 	"time"
@@ -74,4 +75,22 @@ func session(t *testing.T) *harness.Session {
 		}
 	})
 	return s
+}
+
+func TestGoalsAreJudgedBesideThePeersOfClassA(t *testing.T) {
+	of := func(v float64) harness.Spread { return harness.Spread{Median: v, Min: v, Max: v, N: 5} }
+	r := report{Ratios: []ratio{
+		{Workload: "p64", Form: "stream", Peer: nameRedis, Class: "A", E2E: of(1.2)},
+		{Workload: "p64", Form: "stream", Peer: "nsqd", Class: "B", E2E: of(0.5)},
+		{Workload: "b256", Form: "stream", Peer: nameRedis, Class: "A", E2E: of(4)},
+		{Workload: "b256", Form: "library", Peer: "goque", Class: "A", E2E: of(0.9)},
+	}}
+	count := map[harness.Standing]int{}
+	for _, g := range r.goals() {
+		count[g.Standing]++
+	}
+	want := map[harness.Standing]int{harness.Met: 2, harness.Missed: 2, harness.NotMeasured: 4} // p64 twice; 4.5 × redis, and goque
+	if !maps.Equal(count, want) {
+		t.Errorf("%v, want %v", count, want)
+	}
 }

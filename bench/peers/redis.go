@@ -14,15 +14,14 @@ import (
 // redisAlways is redis with appendfsync always: a stream, and a consumer group for each sink. Entries that all sinks have
 // are trimmed. The file is not rewritten meanwhile. Class A.
 func redisAlways(sinks int) harness.System {
-	const name = "redis-always"
-	return harness.System{Name: name, Sinks: sinks, Class: "A", Floor: floor.NameTCP, Start: func(ctx context.Context, p harness.Place) (harness.Running, error) {
+	return harness.System{Name: nameRedis, Sinks: sinks, Class: "A", Floor: floor.NameTCP, Start: func(ctx context.Context, p harness.Place) (harness.Running, error) {
 		ports, err := freePorts(1)
 		if err != nil {
 			return nil, err
 		}
 		cmd := exec.Command("redis-server", "--port", strconv.Itoa(ports[0]), "--bind", "127.0.0.1", "--dir", p.Dir,
 			"--appendonly", "yes", "--appendfsync", "always", "--save", "", "--auto-aof-rewrite-percentage", "0", "--daemonize", "no")
-		return serve(ctx, name, cmd, p.Dir, func(s *remote) error {
+		return serve(ctx, nameRedis, cmd, p.Dir, func(s *remote) error {
 			return connectRedis(ctx, s, loopback(ports[0]), sinks, p.Tally)
 		})
 	}}

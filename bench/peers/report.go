@@ -22,6 +22,7 @@ type report struct {
 	Proofs       []harness.Proof `json:"classes"`
 	Rows         []harness.Row   `json:"rows"`
 	Ratios       []ratio         `json:"ratios"`
+	Goals        []harness.Goal  `json:"goals"`
 }
 
 // A ratio is holdfast by a peer of the same kind and class, in the same rounds.
@@ -33,6 +34,7 @@ type ratio struct {
 	Accept   harness.Spread `json:"accept"`
 	E2E      harness.Spread `json:"e2e"`
 	Device   harness.Spread `json:"device_bytes"`
+	harness.Confidence
 }
 
 // prove finds the class of every system, by itself and beside the floor of its kind.
@@ -108,7 +110,7 @@ func (r *report) addRatios(c harness.Comparison) {
 				continue
 			}
 			r.Ratios = append(r.Ratios, ratio{c.Workload.Name, form.Name, p.Name, classes[p.Name],
-				c.Ratio(form, p, harness.Accept), c.Ratio(form, p, harness.E2E), c.Ratio(form, p, harness.Device)})
+				c.Ratio(form, p, harness.Accept), c.Ratio(form, p, harness.E2E), c.Ratio(form, p, harness.Device), c.Confidence})
 		}
 	}
 }
@@ -133,6 +135,7 @@ func (r *report) print(w io.Writer) {
 		}
 	}
 	r.printRatios(w)
+	harness.PrintGoals(w, r.Goals)
 	fmt.Fprintf(w, "\n%.0f s\n", r.Seconds)
 }
 

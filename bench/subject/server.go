@@ -23,13 +23,14 @@ type Setup struct {
 	Extra string   // more of the configuration's section "data", as "commit_delay: 1s"
 }
 
-// write makes the configuration file, with a sink for each url. A sink takes batches as lines, and nothing is given up.
+// write makes the configuration file, with a sink for each url. A sink takes batches as lines, for which its first item
+// waits up to 2 ms, and nothing is given up.
 func (s Setup) write(path string, urls []string) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "version: 1\ndata: {max_bytes: 64GiB, min_free: 64MiB%s}\n", s.Extra)
 	fmt.Fprintf(&b, "defaults: {retry: {max_retries: -1, backoff: 50ms, max_backoff: 200ms}, breaker: {probe_every: 200ms}}\nsinks:\n")
 	for i, u := range urls {
-		fmt.Fprintf(&b, "  %s: {type: webhook, url: %q, batch: {items: %d, without_ids: true}}\n", SinkName(i), u, deliveryBatch)
+		fmt.Fprintf(&b, "  %s: {type: webhook, url: %q, batch: {items: %d, wait: 2ms, without_ids: true}}\n", SinkName(i), u, deliveryBatch)
 	}
 	return os.WriteFile(path, []byte(b.String()), 0o600)
 }
