@@ -113,8 +113,10 @@ func (d *decoder) decodeSets(b []byte) bool {
 }
 
 // wants reports whether any item of the block whose tables were read is for queue.
-func (d *decoder) wants(queue uint32) bool {
-	for _, m := range d.masks {
+func (d *decoder) wants(queue uint32) bool { return anyHas(d.masks, queue) }
+
+func anyHas(masks []*Mask, queue uint32) bool {
+	for _, m := range masks {
 		if m.Has(queue) {
 			return true
 		}

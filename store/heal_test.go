@@ -168,7 +168,7 @@ func TestPagesThatCannotBeReadAreGivenUp(t *testing.T) {
 		t.Errorf("%d there, %d lost, %+v", len(there), len(lost), h.healed)
 	}
 	h.reopen()
-	h.log.ops.pread = sick
+	h.log.ops.pread, h.log.recent = sick, recent{} // what the start has read is long forgotten
 	h.Condemn(h.sealed(0).seg.first)
 	if _, _, err := h.read(1); !errors.Is(err, syscall.EIO) {
 		t.Fatal("a segment is condemned that the disk did not refuse", err)

@@ -62,6 +62,8 @@ type segmentLog struct {
 	torn    tornGroup
 	tail    Tail
 
+	recent recent
+
 	spareMu    sync.Mutex
 	spare      *spareFile // guarded by spareMu
 	spareBytes atomic.Int64

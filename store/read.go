@@ -188,8 +188,13 @@ func (r *Reader) enter() error {
 	}
 }
 
-// read reads one block of the chain and moves behind it. nil: there is nothing for the queue in it.
+// read reads one block of the chain, or takes what another reader has read, and moves behind it. nil: there is nothing for
+// the queue in it.
 func (r *Reader) read() (*Block, error) {
+	at := blockPlace{r.seg, r.off}
+	if b, ok := r.log.recent.at(at); ok {
+		return r.pass(b), nil
+	}
 	h, err := r.block.block(r.off)
 	if err != nil {
 		return nil, readError(r.seg, r.off, err)
@@ -202,9 +207,20 @@ func (r *Reader) read() (*Block, error) {
 	if err != nil {
 		return nil, readError(r.seg, bad, err)
 	}
-	r.off += int64(h.size())
-	r.from = h.end()
-	return &Block{h.First, h.Group, h.QueueTime, r.block.masks, items, r.block.plainSize(&h)}, nil
+	b := recentBlock{&Block{h.First, h.Group, h.QueueTime, r.block.masks, items, r.block.plainSize(&h)}, int64(h.size())}
+	r.log.recent.add(at, b)
+	return r.pass(b), nil
+}
+
+// pass moves behind a block. nil: there is nothing for the queue in it.
+func (r *Reader) pass(b recentBlock) *Block {
+	r.off += b.size
+	end := b.block.First + uint64(len(b.block.Items))
+	if end <= r.from || !anyHas(b.block.Masks, r.queue) {
+		return nil
+	}
+	r.from = end
+	return b.block
 }
 
 // A salvagedBlock is what checks of a block, so that it is looked through once and not for each part of it.

@@ -1,0 +1,56 @@
+package store
+
+import "sync"
+
+// recentBytes bounds the blocks that are kept for other readers.
+const recentBytes = 2 << 20
+
+// A recent is the blocks that readers took from the disk last. Sinks that are behind are behind together: one reads and
+// checks a block, and the others, which have less to do then, keep close to it. With three sinks and a backlog the readers
+// took a fifth of the CPU without it. Safe for concurrent use.
+type recent struct {
+	mu     sync.Mutex
+	blocks map[blockPlace]recentBlock
+	order  []blockPlace // oldest first
+	bytes  int          // of the blocks
+}
+
+// A blockPlace is where a block begins.
+type blockPlace struct {
+	seg *segment
+	off int64
+}
+
+type recentBlock struct {
+	block *Block
+	size  int64 // on the disk
+}
+
+// at returns the block at a place, if it was read of late.
+func (r *recent) at(p blockPlace) (recentBlock, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b, ok := r.blocks[p]
+	return b, ok
+}
+
+// add keeps a block that was read, and lets the oldest go. One so large that few would fit is not kept.
+func (r *recent) add(p blockPlace, b recentBlock) {
+	if b.block.Size > recentBytes/4 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, there := r.blocks[p]; there {
+		return
+	}
+	if r.blocks == nil {
+		r.blocks = map[blockPlace]recentBlock{}
+	}
+	r.blocks[p] = b
+	r.order = append(r.order, p)
+	for r.bytes += b.block.Size; r.bytes > recentBytes; r.order = r.order[1:] {
+		r.bytes -= r.blocks[r.order[0]].block.Size
+		delete(r.blocks, r.order[0])
+	}
+}
