@@ -52,8 +52,8 @@ var inTheLog = []mutant{
 	},
 	{
 		name: "block-buffer-reused-early", file: "store/encode.go",
-		old: "b := make([]byte, 0, total)",
-		new: "e.tables = slices.Grow(e.tables, total)\n\tb := e.tables[len(e.tables) : len(e.tables) : len(e.tables)+total]",
+		old: "b := make([]byte, 0, total+padding(off, total))",
+		new: "e.tables = slices.Grow(e.tables, total+padMost)\n\tb := e.tables[len(e.tables) : len(e.tables) : len(e.tables)+total+padMost]",
 		pkg: "./store", tests: "TestBlocksKeepTheirBytes",
 	},
 	{
