@@ -37,6 +37,23 @@ func bareHost(host string) string {
 // within sets one of a connection's deadlines. What has no deadlines, as in a test, needs none.
 func within(d time.Duration, set func(time.Time) error) { _ = set(time.Now().Add(d)) }
 
+// A lease is one of a connection's deadlines, extended for each read or write. It is only set again when a sixteenth of it
+// is over, and lasts as much longer: to set it each time took 3 % of the CPU of a service with 64 streams.
+type lease struct {
+	set    func(time.Time) error
+	length time.Duration
+	again  time.Time
+}
+
+func (l *lease) extend() {
+	now := time.Now()
+	if now.Before(l.again) {
+		return
+	}
+	l.again = now.Add(l.length / 16)
+	_ = l.set(now.Add(l.length + l.length/16))
+}
+
 func stack() string { return string(debug.Stack()) }
 
 // quote makes a client's text fit for a message.

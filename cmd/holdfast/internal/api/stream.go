@@ -46,6 +46,8 @@ type stream struct {
 	freed   chan struct{} // holds one message when bytes has sunk
 	vigil   vigil
 
+	readable, writable lease // the reader's and the writer's: Options.StreamIdle from the last read or write
+
 	enc       encoder         // the writer's, as what follows
 	ended     context.Context // has ended: to ask a Pending or a Join whether it is ready
 	patience  *patience       // with the queue: Options.AcceptTimeout
@@ -93,6 +95,8 @@ func (s *Server) postStream(w http.ResponseWriter, r *http.Request) {
 		patience: newPatience(ctx, s.o.AcceptTimeout),
 	}
 	defer st.patience.stop()
+	st.readable = lease{set: st.rc.SetReadDeadline, length: s.o.StreamIdle}
+	st.writable = lease{set: st.rc.SetWriteDeadline, length: s.o.StreamIdle}
 	body := io.Reader(bodyOf{st, r.Body})
 	if d.encoding != identity {
 		st.expand = newExpander(d.encoding, body)
@@ -203,7 +207,7 @@ type bodyOf struct {
 }
 
 func (b bodyOf) Read(p []byte) (int, error) {
-	within(b.s.o.StreamIdle, b.rc.SetReadDeadline)
+	b.readable.extend()
 	if err := context.Cause(b.ctx); err != nil { // after the deadline, which else would undo the one that ends a read
 		return 0, err
 	}

@@ -137,7 +137,7 @@ func (st *stream) push() {
 	if len(st.out) == 0 || st.err != nil {
 		return
 	}
-	within(st.s.o.StreamIdle, st.rc.SetWriteDeadline)
+	st.writable.extend()
 	if st.ctx.Err() != nil { // after the deadline, which else would undo the shorter one
 		within(lastWords, st.rc.SetWriteDeadline)
 	}
