@@ -1,7 +1,7 @@
 // Command peers measures holdfast beside other systems that take items durably and deliver each to K sinks, in the same
 // rounds and by the rules of package harness. It has a go.mod of its own, so that no peer enters the product's:
 //
-//	go -C bench/peers run .                              # everything: 5 rounds of 3 workloads, about half an hour
+//	go -C bench/peers run .                              # everything: 5 rounds of 3 workloads, ten minutes and more
 //	go -C bench/peers run . -quick                       # only that everything runs and nothing is lost
 //	go -C bench/peers run . -only redis-always,postgres -workloads p64
 //	go -C bench/peers run . -json peers.json
