@@ -13,8 +13,9 @@ const (
 	minItem    = 8         // no item takes fewer bytes
 	maxCount   = 1<<16 - 1 // items of a block
 
-	// padMost bounds the zeros behind a group commit. A page that two of them share is written twice; zeros cost a little
-	// room instead. One producer of 512 B writes 1.00 of what the bare bodies cost so, and 1.15 without.
+	// padMost bounds the zeros behind a group commit. A page that two of them share is written twice; zeros cost room
+	// instead: 13 % for groups of one item of 512 B, 2 % for those of some pages. Such a producer writes 1.00 of what
+	// the bare bodies cost so, and 1.15 without.
 	padMost = 1 << 10
 )
 
@@ -104,7 +105,7 @@ const blockOverhead = 2 * (headerCost + 5 + 3 + 3)
 
 // EncodedSize returns an upper bound, in bytes, of what an item adds to its group commit, as if it shared nothing with
 // the others. Without a mask it is that of the rest. The headers come on top: 134 bytes at most for each block, of which
-// a group commit has one and about another for every Options.BlockBytes.
+// a group commit has one and about another for every Options.BlockBytes; and so do up to 1,024 zeros behind it.
 func EncodedSize(it *Item) int {
 	const crc, index, flags, mask, attrs, time = 4, 3, 2, 3, 3, binary.MaxVarintLen64
 	n := crc + index + flags + mask + time + len(it.Body)

@@ -194,7 +194,7 @@ func (e *encoder) closeTables(p *blockPlan, positions map[string][]byte) {
 }
 
 // encode writes what was planned, as it has to stand at off, with the zeros behind it, and returns the bytes with the blocks
-// that point into them.
+// that point into them. total is what it plans to take, with the zeros or without.
 func (e *encoder) encode(items []Item, group uint64, queueTime int64, seed uint32, off int64, total int) ([]byte, []*Block) {
 	b := make([]byte, 0, total+padding(off, total))
 	blocks := make([]*Block, len(e.plans))

@@ -62,7 +62,7 @@ type segmentLog struct {
 	torn    tornGroup
 	tail    Tail
 
-	recent recent
+	recent recent // what readers took from the disk last
 
 	spareMu    sync.Mutex
 	spare      *spareFile // guarded by spareMu

@@ -207,7 +207,10 @@ func (r *Reader) read() (*Block, error) {
 	if err != nil {
 		return nil, readError(r.seg, bad, err)
 	}
-	b := recentBlock{&Block{h.First, h.Group, h.QueueTime, r.block.masks, items, r.block.plainSize(&h)}, int64(h.size())}
+	b := recentBlock{
+		block: &Block{h.First, h.Group, h.QueueTime, r.block.masks, items, r.block.plainSize(&h)},
+		size:  int64(h.size()),
+	}
 	r.log.recent.add(at, b)
 	return r.pass(b), nil
 }

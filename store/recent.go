@@ -1,8 +1,11 @@
 package store
 
-import "sync"
+import (
+	"sync"
+	"unsafe"
+)
 
-// recentBytes bounds the blocks that are kept for other readers.
+// recentBytes bounds what is kept for other readers.
 const recentBytes = 2 << 20
 
 // A recent is the blocks that readers took from the disk last. Sinks that are behind are behind together: one reads and
@@ -12,7 +15,8 @@ type recent struct {
 	mu     sync.Mutex
 	blocks map[blockPlace]recentBlock
 	order  []blockPlace // oldest first
-	bytes  int          // of the blocks
+	end    blockPlace   // of the newest
+	bytes  int          // the costs of all
 }
 
 // A blockPlace is where a block begins.
@@ -24,6 +28,7 @@ type blockPlace struct {
 type recentBlock struct {
 	block *Block
 	size  int64 // on the disk
+	cost  int   // bytes of memory that it keeps
 }
 
 // at returns the block at a place, if it was read of late.
@@ -34,9 +39,11 @@ func (r *recent) at(p blockPlace) (recentBlock, bool) {
 	return b, ok
 }
 
-// add keeps a block that was read, and lets the oldest go. One so large that few would fit is not kept.
+// add keeps a block that was read, and lets the oldest go. One that does not follow on the one before keeps a reader's
+// buffer of its own: where a queue has little of the log, few are kept. One so large that few would fit is not kept.
 func (r *recent) add(p blockPlace, b recentBlock) {
-	if b.block.Size > recentBytes/4 {
+	b.cost = b.block.Size + len(b.block.Items)*int(unsafe.Sizeof(Item{}))
+	if b.cost > recentBytes/4 {
 		return
 	}
 	r.mu.Lock()
@@ -44,13 +51,16 @@ func (r *recent) add(p blockPlace, b recentBlock) {
 	if _, there := r.blocks[p]; there {
 		return
 	}
+	if p != r.end {
+		b.cost += readBytes
+	}
 	if r.blocks == nil {
 		r.blocks = map[blockPlace]recentBlock{}
 	}
 	r.blocks[p] = b
-	r.order = append(r.order, p)
-	for r.bytes += b.block.Size; r.bytes > recentBytes; r.order = r.order[1:] {
-		r.bytes -= r.blocks[r.order[0]].block.Size
+	r.order, r.end = append(r.order, p), blockPlace{p.seg, p.off + b.size}
+	for r.bytes += b.cost; r.bytes > recentBytes; r.order = r.order[1:] {
+		r.bytes -= r.blocks[r.order[0]].cost
 		delete(r.blocks, r.order[0])
 	}
 }

@@ -48,9 +48,29 @@ func TestReadersShareWhatTheyReadFromTheDisk(t *testing.T) {
 	}
 	kept := 0
 	for _, r := range b.log.recent.blocks {
-		kept += r.block.Size
+		kept += r.cost
 	}
 	if kept < recentBytes/2 || kept > recentBytes || kept != b.log.recent.bytes || len(b.log.recent.order) != len(b.log.recent.blocks) {
 		t.Errorf("%d bytes are kept, %d counted, %d blocks, %d in order", kept, b.log.recent.bytes, len(b.log.recent.blocks), len(b.log.recent.order))
+	}
+}
+
+// Guarantee B6, in part: what a queue has little of is read in a buffer for each block, and few of those are kept.
+func TestFewBlocksAreKeptThatStandAlone(t *testing.T) {
+	t.Parallel()
+	b := newLogOf(t, Options{SegmentBytes: 16 << 20, BlockBytes: 256 << 10})
+	for range 40 {
+		b.append(item(100, maskB))
+		b.append(item(readBytes, maskA))
+	}
+	b.reopen(true)
+	r := b.log.reader(maskB.To[0], 1)
+	for range 40 {
+		if _, err := r.Next(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(b.log.recent.blocks); n == 0 || n > recentBytes/readBytes {
+		t.Errorf("%d blocks are kept, each with a buffer", n)
 	}
 }

@@ -127,7 +127,7 @@ func (s *survey) resync(lost int64) (off int64, chain bool, err error) {
 			}
 			if start := p - int64(h.headerLen()) - int64(h.ItemsLen); ok && start >= lost {
 				s.take(foundBlock{h, start, p + blockFixed, false})
-				return p + int64(h.headerLen()), true, nil
+				return start + int64(h.size()), true, nil
 			}
 		}
 		p++

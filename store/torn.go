@@ -117,7 +117,7 @@ func (f *blockFinder) atCopy(p, lost int) bool {
 		return false
 	}
 	f.take(&h, start, p+blockFixed)
-	f.pos = p + h.headerLen()
+	f.pos = start + h.size()
 	return true
 }
 

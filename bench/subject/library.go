@@ -166,6 +166,7 @@ func (c *counter) Deliver(_ context.Context, items []sinks.Item) error {
 		c.bodies = append(c.bodies, items[i].Body)
 	}
 	c.tally.Scan(c.number, c.bodies...)
+	clear(c.bodies) // they are the log's
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"holdfast/sinks"
 	"holdfast/sinks/sinktest"
 	"holdfast/sinks/webhook"
 )
@@ -64,25 +65,30 @@ func TestTransportThatWritesOnGetsNothingOfTheNextUser(t *testing.T) {
 		"busy":            "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
 		"taken, too late": "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newSink(t, webhook.Options{URL: "http://127.0.0.1/"})
-				c := &slowConn{answer: strings.NewReader(answer), asked: make(chan struct{}), release: make(chan struct{}), closed: make(chan struct{})}
-				webhook.SetDial(s, func(context.Context, string, string) (net.Conn, error) { return c, nil })
-				items := sinktest.Items(strings.Repeat("a", 1<<20))
-				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-				defer cancel()
-				err := s.Deliver(ctx, items)
-				for i := range items[0].Body {
-					items[0].Body[i] = 'X'
-				}
-				close(c.release)
-				synctest.Wait()
-				_, body, _ := bytes.Cut(c.sent.Bytes(), []byte("\r\n\r\n"))
-				if bytes.IndexByte(body, 'X') >= 0 {
-					t.Errorf("deliver: %v; of the %d bytes after it, some are of another item", err, len(body))
-				}
+		for _, format := range []sinks.Format{sinks.Raw, sinks.JSON} { // the item's own bytes, and a buffer of the sink
+			t.Run(name+", "+string(format), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { writesOn(t, answer, format) })
 			})
-		})
+		}
+	}
+}
+
+func writesOn(t *testing.T, answer string, format sinks.Format) {
+	s := newSink(t, webhook.Options{URL: "http://127.0.0.1/", Format: format})
+	c := &slowConn{answer: strings.NewReader(answer), asked: make(chan struct{}), release: make(chan struct{}), closed: make(chan struct{})}
+	webhook.SetDial(s, func(context.Context, string, string) (net.Conn, error) { return c, nil })
+	items := sinktest.Items(strings.Repeat("a", 1<<20))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	err := s.Deliver(ctx, items)
+	for i := range items[0].Body {
+		items[0].Body[i] = 'X'
+	}
+	webhook.Scribble(s, 'X')
+	close(c.release)
+	synctest.Wait()
+	_, body, _ := bytes.Cut(c.sent.Bytes(), []byte("\r\n\r\n"))
+	if bytes.IndexByte(body, 'X') >= 0 {
+		t.Errorf("deliver: %v; of the %d bytes after it, some are of another item", err, len(body))
 	}
 }

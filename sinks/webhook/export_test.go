@@ -37,3 +37,12 @@ func Lend(data []byte) (r io.ReadCloser, release func()) {
 	p := &payload{data: data}
 	return p.reader(), p.release
 }
+
+// Scribble overwrites the buffers that s would use next.
+func Scribble(s *Sink, with byte) {
+	for b, _ := s.buffers.Get().(*[]byte); b != nil; b, _ = s.buffers.Get().(*[]byte) {
+		for i := range (*b)[:cap(*b)] {
+			(*b)[:cap(*b)][i] = with
+		}
+	}
+}

@@ -33,6 +33,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -56,6 +57,10 @@ type Sink struct {
 	transport *http.Transport
 	now       func() time.Time // tests set it
 	closed    atomic.Bool
+
+	// Of bodies that were put together. A new one for each request was more than half of what a service with three sinks
+	// and batches of 256 allocated, and its collection a fifth of the CPU.
+	buffers sync.Pool
 }
 
 // New makes a sink. It reads the certificates that the options name, and errs where an option is not valid, naming it and
@@ -184,7 +189,7 @@ func (s *Sink) encode(p *payload, items []sinks.Item) (contentType string) {
 		p.data, contentType = own(&items[0], s.o.Format)
 		return contentType
 	}
-	b := p.borrow()
+	b := p.borrow(&s.buffers)
 	switch {
 	case s.o.Format == sinks.CloudEvents && len(items) == 1:
 		p.data, contentType = sinks.AppendCloudEvent(b, &items[0], s.o.Source), "application/cloudevents+json"

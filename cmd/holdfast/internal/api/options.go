@@ -18,7 +18,7 @@ type Options struct {
 	BlockTimeout    time.Duration // how long a POST waits for room in a sink, and for each piece of MaxBodies; default 5s, negative: not at all
 	AcceptTimeout   time.Duration // until a request that is not answered is uncertain; default 30s
 	BodyTimeout     time.Duration // for a request's body, from its head to its last byte; default 60s
-	StreamIdle      time.Duration // how long a stream may bring nothing, or take no answers; default 10m
+	StreamIdle      time.Duration // how long a stream may bring nothing, or take no answers, and up to a sixteenth more; default 10m
 
 	Tokens     []Token               // who may do what; none: everybody may do everything, as is right on loopback and unix sockets only
 	Hosts      []string              // allowed as Host beside localhost, 127.0.0.1, [::1] and the address listened on; without port

@@ -200,7 +200,7 @@ func (st *stream) linger() {
 	_, _ = http.MaxBytesReader(w, io.NopCloser(strings.NewReader("x")), 0).Read(make([]byte, 1))
 }
 
-// bodyOf is a stream's body: each read may last Options.StreamIdle, and ends with the stream's context.
+// bodyOf is a stream's body: each read may last Options.StreamIdle, as a lease has it, and ends with the stream's context.
 type bodyOf struct {
 	*stream
 	body io.Reader

@@ -1,0 +1,58 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestPatienceEndsWhenItIsNotRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stopped, stop := context.WithCancel(t.Context())
+		stop()
+		p := newPatience(stopped, time.Minute) // the end of its parent is not its own
+		defer p.stop()
+		for range 3 {
+			ctx := p.renew()
+			time.Sleep(59 * time.Second)
+			if ctx.Err() != nil {
+				t.Fatal("it ended before its time")
+			}
+		}
+		over := p.renew().Done()
+		time.Sleep(61 * time.Second)
+		select {
+		case <-over:
+		default:
+			t.Fatal("it did not end")
+		}
+		if !errors.Is(p.Err(), context.DeadlineExceeded) {
+			t.Error(p.Err())
+		}
+		if ctx := p.renew(); ctx.Err() != nil {
+			t.Error("it is over although it was renewed")
+		}
+	})
+}
+
+// A lease is never shorter than it says, and little longer; it is not set each time.
+func TestLeaseIsSetAgainBeforeItIsShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const length = 160 * time.Second
+		var until time.Time
+		sets := 0
+		l := lease{set: func(at time.Time) error { until = at; sets++; return nil }, length: length}
+		for range 100 {
+			l.extend()
+			if left := time.Until(until); left < length || left > length+length/16 {
+				t.Fatalf("%v left of %v", left, length)
+			}
+			time.Sleep(time.Second)
+		}
+		if sets != 10 {
+			t.Errorf("it was set %d times in 100 s", sets)
+		}
+	})
+}
