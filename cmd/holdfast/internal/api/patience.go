@@ -6,7 +6,7 @@ import (
 )
 
 // A patience is a context that ends when it was not renewed for a while. It stands for the context.WithTimeout of each line
-// of a stream, which made half of the objects that the service allocated. One goroutine uses it.
+// of a stream, which made more than a third of the objects that the service allocated. One goroutine uses it.
 type patience struct {
 	context.Context // for its values; it never ends
 	limit           time.Duration
