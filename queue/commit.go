@@ -20,23 +20,22 @@ type Pending struct {
 	dups   []bool       // likewise: which are duplicates
 	bytes  int64        // about what the items take in the log
 
-	done     chan struct{} // closed when the rest is set
+	done     latch // set when the rest is
 	err      error
 	accepted Accepted
+
+	item    [1]store.Item // room for what most requests have
+	receipt [1]Receipt    // likewise
 }
 
 // Wait returns what became of the request: see Put. If ctx ends first it returns ErrUncertain; the request goes on. It is
 // called once.
 func (p *Pending) Wait(ctx context.Context) (Accepted, error) {
-	select {
-	case <-p.done:
-	default:
-		if err := p.await(ctx); err != nil {
-			if p.join != nil {
-				p.join.Close()
-			}
-			return Accepted{}, err
+	if err := p.await(ctx); err != nil {
+		if p.join != nil {
+			p.join.Close()
 		}
+		return Accepted{}, err
 	}
 	if p.err == nil && p.join != nil {
 		p.queues.follow(p)
@@ -45,12 +44,16 @@ func (p *Pending) Wait(ctx context.Context) (Accepted, error) {
 }
 
 func (p *Pending) await(ctx context.Context) error {
+	if p.done.isSet() {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ErrUncertain
+	}
 	select {
-	case <-p.done:
+	case <-p.done.wait():
 	case <-p.queues.stopped:
-		select {
-		case <-p.done:
-		default: // it came too late for the committer: never appended
+		if !p.done.isSet() { // it came too late for the committer: never appended
 			return ErrStopping
 		}
 	case <-ctx.Done():
@@ -97,7 +100,7 @@ func (q *Queues) commitLoop(ctx context.Context) error {
 			if q.o.CommitDelay > 0 {
 				q.linger(ctx)
 			}
-			if err := q.commitWaiting(&g, p); err != nil {
+			if err := q.commitWaiting(ctx, &g, p); err != nil {
 				return err
 			}
 		case <-q.rotate:
@@ -107,7 +110,7 @@ func (q *Queues) commitLoop(ctx context.Context) error {
 			poke(q.keep)
 		case <-ctx.Done():
 			q.refuse()
-			return q.commitRest(&g)
+			return q.commitRest(ctx, &g)
 		}
 	}
 }
@@ -123,17 +126,13 @@ func (q *Queues) linger(ctx context.Context) {
 }
 
 // commitRest answers the requests that were handed over before the queue stopped.
-func (q *Queues) commitRest(g *group) error {
-	for {
-		select {
-		case p := <-q.requests:
-			if err := q.commitWaiting(g, p); err != nil {
-				return err
-			}
-		default:
-			return nil
+func (q *Queues) commitRest(ctx context.Context, g *group) error {
+	for p := q.nextRequest(); p != nil; p = q.nextRequest() {
+		if err := q.commitWaiting(ctx, g, p); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // A group is the requests of one group commit, its slices used again.
@@ -162,15 +161,12 @@ func (g *group) reset() {
 }
 
 // commitWaiting commits first and all that waits behind it, in as many groups as it takes.
-func (q *Queues) commitWaiting(g *group, first *Pending) error {
+func (q *Queues) commitWaiting(ctx context.Context, g *group, first *Pending) error {
 	for p := first; p != nil; {
 		g.reset()
-		for p != nil && g.fits(p) {
-			select {
-			case p = <-q.requests:
-			default:
-				p = nil
-			}
+		if p = q.gather(g, p); p == nil && q.o.CommitDelay == 0 {
+			q.company.wait(ctx, len(g.requests), func() int { return len(q.requests) })
+			p = q.gather(g, q.nextRequest())
 		}
 		if err := q.commit(g); err != nil {
 			if p != nil {
@@ -183,9 +179,28 @@ func (q *Queues) commitWaiting(g *group, first *Pending) error {
 	return nil
 }
 
+// gather adds a request and those that wait behind it, and returns the one that does not fit; nil if all do.
+func (q *Queues) gather(g *group, p *Pending) *Pending {
+	for p != nil && g.fits(p) {
+		p = q.nextRequest()
+	}
+	return p
+}
+
+// nextRequest takes one that waits; nil if none does.
+func (q *Queues) nextRequest() *Pending {
+	select {
+	case p := <-q.requests:
+		return p
+	default:
+		return nil
+	}
+}
+
 // commit appends one group and answers its requests. Memory changes only after the append: if we were to crash before,
 // nobody was told anything; if right after, the items are there at the next start.
 func (q *Queues) commit(g *group) error {
+	var took time.Duration
 	if len(g.items) > 0 {
 		q.number(g.items)
 		g.number()
@@ -200,27 +215,34 @@ func (q *Queues) commit(g *group) error {
 		if err != nil {
 			return q.uncommitted(g, err)
 		}
-		q.metrics.committed(g, time.Since(began))
-		for i := range g.items {
-			if len(g.items[i].Mask.To) == 0 && q.acks.hook != nil {
-				q.acks.nobody(&g.items[i])
-				poke(q.dirty) // nobody settles it
-			}
-		}
-		q.fresh.add(blocks)
-		q.room.came(g.items)
-		q.wakeFeeds()
+		took = time.Since(began)
+		q.metrics.committed(g, took)
+		q.publish(g, blocks)
 	}
 	for _, p := range g.requests {
 		q.dedupe.commit(p)
 		q.answer(p, nil)
 	}
+	q.company.answered(len(g.requests), len(q.requests), took)
 	if newest := q.st.Newest(); newest != g.segment || g.grown > q.st.MaxGroup()/8 {
 		g.segment, g.grown = newest, 0
 		poke(q.keep)
 	}
 	g.grown += g.bytes
 	return nil
+}
+
+// publish lets the lanes see the items of a group that is durable.
+func (q *Queues) publish(g *group, blocks []*store.Block) {
+	for i := range g.items {
+		if len(g.items[i].Mask.To) == 0 && q.acks.hook != nil {
+			q.acks.nobody(&g.items[i])
+			poke(q.dirty) // nobody settles it
+		}
+	}
+	q.fresh.add(blocks)
+	q.room.came(g.items)
+	q.wakeFeeds()
 }
 
 // number gives the items their seqs and their time, which never goes back.
@@ -268,7 +290,7 @@ func (q *Queues) answer(p *Pending, err error) {
 		p.accepted.Join = p.join
 		q.metrics.accepted(p)
 	}
-	close(p.done)
+	p.done.set()
 }
 
 // receipts are what the producer is told, in the order of its request.
@@ -277,7 +299,10 @@ func (q *Queues) receipts(p *Pending) []Receipt {
 	if p.keys != nil {
 		n = len(p.keys)
 	}
-	out, next := make([]Receipt, n), 0
+	out, next := p.receipt[:], 0
+	if n != 1 {
+		out = make([]Receipt, n)
+	}
 	for i := range out {
 		if p.duplicate(i) {
 			s := p.keys[i]

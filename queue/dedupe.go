@@ -84,7 +84,7 @@ func (d *dedupe) claim(ctx context.Context, p *Pending, r Request, stopping <-ch
 			return err
 		}
 		select {
-		case <-other.done:
+		case <-other.done.wait():
 		case <-ctx.Done():
 			return ErrUncertain
 		case <-stopping:

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,18 +65,17 @@ func (q *Queues) Submit(ctx context.Context, r Request) (*Pending, error) {
 	if err := q.check(r); err != nil {
 		return nil, err
 	}
-	p := &Pending{queues: q, source: r.Source, done: make(chan struct{})}
+	p := &Pending{queues: q, source: r.Source}
 	if r.Join {
 		p.join = q.join.open(q)
 	}
 	if err := q.dedupe.claim(ctx, p, r, q.stopping); err != nil {
 		return nil, err
 	}
-	p.items = make([]store.Item, 0, len(r.Items))
-	now := q.clock.now()
+	p.items = slices.Grow(p.item[:0], len(r.Items))
 	for i := range r.Items {
 		if !p.duplicate(i) {
-			p.items = append(p.items, q.item(&r.Items[i], now, p.hash(i)))
+			p.items = append(p.items, q.item(&r.Items[i], p.hash(i)))
 		}
 	}
 	for i := range p.items {
@@ -84,11 +84,12 @@ func (q *Queues) Submit(ctx context.Context, r Request) (*Pending, error) {
 	}
 	if err := q.admit(ctx, p); err != nil {
 		q.dedupe.abandon(p)
-		close(p.done) // whoever waits for its keys looks again
+		p.done.set() // whoever waits for its keys looks again
 		return nil, err
 	}
 	select {
 	case q.requests <- p: // also where ctx has ended while there was room
+		q.company.came(len(q.requests))
 		return p, nil
 	default:
 	}
@@ -105,7 +106,7 @@ func (q *Queues) Submit(ctx context.Context, r Request) (*Pending, error) {
 // refused ends a request that the committer never saw.
 func (q *Queues) refused(p *Pending, why error) error {
 	q.withdraw(p)
-	close(p.done)
+	p.done.set()
 	return why
 }
 
@@ -169,10 +170,10 @@ func validName(name string) bool {
 }
 
 // item is what the log will keep; its seq, its time and its mask follow.
-func (q *Queues) item(it *Item, now int64, hash *store.Dedupe) store.Item {
+func (q *Queues) item(it *Item, hash *store.Dedupe) store.Item {
 	s := store.Item{Attrs: it.Attrs, Key: it.Key, Dedupe: hash, Body: it.Body}
 	if it.TTL > 0 {
-		s.Expires = now + it.TTL.Milliseconds()
+		s.Expires = q.clock.now() + it.TTL.Milliseconds()
 	}
 	if !it.NotBefore.IsZero() {
 		s.NotBefore = it.NotBefore.UnixMilli()

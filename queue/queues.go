@@ -148,6 +148,7 @@ type Queues struct {
 	acks       *acks
 
 	requests chan *Pending // to the committer
+	company  company       // of those who send them
 	ops      chan op       // to the marker
 	kick     chan struct{} // to the marker: commit now
 	dirty    chan struct{} // to the marker: something was settled
@@ -198,6 +199,7 @@ func Open(st *store.Store, o Options) (*Queues, error) {
 		join:     newJoin(kick),
 		acks:     newAcks(o.OnAck, st.Noted()),
 		requests: make(chan *Pending, 4096),
+		company:  company{here: make(chan struct{}, 1)},
 		ops:      make(chan op),
 		kick:     kick,
 		dirty:    make(chan struct{}, 1),

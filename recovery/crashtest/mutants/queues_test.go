@@ -161,8 +161,8 @@ var inPuts = []mutant{
 	},
 	{
 		name: "refused-request-keeps-its-keys", file: "queue/put.go",
-		old: "\t\tq.dedupe.abandon(p)\n\t\tclose(p.done)",
-		new: "\t\tclose(p.done)",
+		old: "\t\tq.dedupe.abandon(p)\n\t\tp.done.set()",
+		new: "\t\tp.done.set()",
 		pkg: "./queue", tests: "TestRequestThatIsNotStoredGivesItsPlacesBack",
 	},
 	{
