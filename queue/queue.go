@@ -28,6 +28,8 @@ type queue struct {
 	all    *Queues
 	wake   chan struct{} // to the feed: something may have changed
 	held   atomic.Bool   // by full dead letters; written under mu
+	behind atomic.Bool   // the block that was looked up last came from the log; written under mu
+	handed int           // deliveries since makeWay looked; of the goroutine that calls Next
 
 	mu        sync.Mutex
 	reader    *store.Reader
@@ -172,7 +174,9 @@ func (u *queue) look() (bool, error) {
 	if u.pos >= published {
 		return false, nil
 	}
-	if u.block = u.all.fresh.block(u.pos); u.block == nil {
+	u.block = u.all.fresh.block(u.pos)
+	u.behind.Store(u.block == nil)
+	if u.block == nil {
 		b, err := u.read()
 		if errors.Is(err, io.EOF) || err == nil && b.First >= published {
 			u.pos, err = published, nil

@@ -24,6 +24,7 @@ type room struct {
 	limit    int64 // 0: none
 	minFree  int64
 	used     func() store.Usage
+	lent     atomic.Int64 // bytes that requests may still take before it is looked again
 	diskFull atomic.Int64 // UnixNano of the last append that met a full disk; 0: the last one went well
 	looked   atomic.Int64 // UnixNano of the last look at the free space
 	free     atomic.Int64 // what it showed
@@ -63,13 +64,24 @@ func (r *room) bound(u *queue) {
 	}
 }
 
-// budget refuses what the disk has no place for.
+// budget refuses what the disk has no place for. What is taken is looked at once for an eighth of what is free, and for
+// lend at most: it is a sum over the segments, under the lock of the log.
 func (r *room) budget(size int64) error {
-	if reason := r.full(size); reason != "" {
+	reason := r.diskReason(size)
+	if reason == "" && r.limit > 0 && r.lent.Add(-size) < 0 {
+		free := r.limit - taken(r.used()) - size
+		r.lent.Store(min(free/8, lend))
+		if free < 0 {
+			reason = budgetFull
+		}
+	}
+	if reason != "" {
 		return &FullError{Disk: reason == diskFull}
 	}
 	return nil
 }
+
+const lend = 1 << 20
 
 // The reasons why nothing is accepted.
 const budgetFull, diskFull = "full", "disk_full"
@@ -78,6 +90,10 @@ func (r *room) full(size int64) string {
 	if r.limit > 0 && taken(r.used())+size > r.limit {
 		return budgetFull
 	}
+	return r.diskReason(size)
+}
+
+func (r *room) diskReason(size int64) string {
 	if at := r.diskFull.Load(); at != 0 && time.Since(time.Unix(0, at)) < retryFull {
 		return diskFull
 	}
