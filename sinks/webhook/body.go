@@ -88,3 +88,17 @@ func (r *reader) Close() error {
 	r.once.Do(func() { close(r.closed) })
 	return nil
 }
+
+// sendTo writes the next n bytes, or what there is, in one call. Like Read it holds the lock: release then waits until the
+// connection has taken them, or was closed, as net/http does when the request ends.
+func (r *reader) sendTo(w io.Writer, n int64) (int64, error) {
+	r.p.mu.Lock()
+	defer r.p.mu.Unlock()
+	if r.p.data == nil {
+		return 0, io.ErrUnexpectedEOF
+	}
+	rest := r.p.data[r.next:]
+	sent, err := w.Write(rest[:min(int64(len(rest)), n)])
+	r.next += sent
+	return int64(sent), err
+}

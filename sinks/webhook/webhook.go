@@ -44,8 +44,9 @@ const (
 	maxAnswer = 64 << 10        // bytes of an answer that are read, so that its connection can be used again
 	drainTime = 1 * time.Second // for how long
 
-	// What does not fit into it is sent by way of a buffer of 32 KiB that net/http makes anew for each request.
-	writeBuffer = 64 << 10
+	// What does not fit into it goes over TLS by way of a buffer of 32 KiB that net/http makes anew for each request. A plain
+	// connection needs neither: see conn.
+	tlsBuffer = 64 << 10
 )
 
 // A Sink posts to one URL. It is safe for concurrent use.
@@ -88,14 +89,14 @@ func New(o Options) (*Sink, error) {
 	}
 	s.host = s.header.Get("Host")
 	s.header.Del("Host")
-	s.transport = newTransport(o, trust)
+	s.transport = newTransport(o, trust, s.url.Scheme)
 	return s, nil
 }
 
-func newTransport(o Options, trust *tls.Config) *http.Transport {
-	return &http.Transport{
+func newTransport(o Options, trust *tls.Config, scheme string) *http.Transport {
+	t := &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+		DialContext:            dial,
 		TLSClientConfig:        trust,
 		TLSHandshakeTimeout:    10 * time.Second,
 		ForceAttemptHTTP2:      true,
@@ -103,9 +104,12 @@ func newTransport(o Options, trust *tls.Config) *http.Transport {
 		MaxIdleConnsPerHost:    o.Concurrency,
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: maxAnswer,
-		WriteBufferSize:        writeBuffer,
 		DisableCompression:     true, // an answer of 64 KiB stays one
 	}
+	if scheme == "https" {
+		t.WriteBufferSize = tlsBuffer
+	}
+	return t
 }
 
 func (t TLS) config() (*tls.Config, error) {

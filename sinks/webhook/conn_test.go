@@ -1,0 +1,132 @@
+package webhook_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast/sinks"
+	"holdfast/sinks/sinktest"
+	"holdfast/sinks/webhook"
+)
+
+func TestBodiesOfEverySizeArriveWhole(t *testing.T) {
+	got := make(chan []byte, 1)
+	ts := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		got <- b
+	}))
+	defer ts.Close()
+	s := newSink(t, webhook.Options{URL: ts.URL})
+	for _, n := range []int{0, 1, 3 << 10, 4 << 10, 4<<10 + 1, 70_000, 3 << 20} {
+		body := strings.Repeat("0123456789", n/10+1)[:n]
+		if err := s.Deliver(t.Context(), sinktest.Items(body)); err != nil {
+			t.Fatal(err)
+		}
+		if b := <-got; string(b) != body {
+			t.Errorf("%d bytes: %d came", n, len(b))
+		}
+	}
+}
+
+// A request is sent from the sink's own buffer: what it allocates does not grow with its body.
+func TestLargeRequestsAllocateLittle(t *testing.T) {
+	ts := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	defer ts.Close()
+	s := newSink(t, webhook.Options{URL: ts.URL, BatchWithoutIDs: true})
+	items := sinktest.Items(strings.Split(strings.Repeat(strings.Repeat("x", 1000)+" ", 256), " ")[:256]...)
+	deliver := func(n int) uint64 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range n {
+			if err := s.Deliver(t.Context(), items); err != nil {
+				t.Fatal(err)
+			}
+		}
+		runtime.ReadMemStats(&after)
+		return (after.TotalAlloc - before.TotalAlloc) / uint64(n)
+	}
+	deliver(20)
+	if each := deliver(100); each > 24<<10 {
+		t.Errorf("a request of 256 KiB allocates %d bytes, with those of the receiver", each)
+	}
+}
+
+// A receiver that answers early and reads no more holds nobody up, and gets nothing of the buffer's next user.
+func TestReceiverThatStopsReadingGetsNothingOfTheNextUser(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	delivered, read := make(chan struct{}), make(chan []byte, 1)
+	go func() {
+		defer close(read)
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		in := bufio.NewReader(c)
+		if _, err := http.ReadRequest(in); err != nil {
+			t.Error(err)
+		}
+		_, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+		<-delivered
+		b, _ := io.ReadAll(in) // up to where the sink gave up
+		read <- b
+	}()
+	s := newSink(t, webhook.Options{URL: "http://" + l.Addr().String(), Format: sinks.JSON})
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	began := time.Now()
+	err = s.Deliver(ctx, sinktest.Items(strings.Repeat("a", 30<<20))) // more than sockets hold
+	if e, ok := errors.AsType[*sinks.Error](err); !ok || e.Verdict != sinks.PermanentVerdict || time.Since(began) > 10*time.Second {
+		t.Errorf("%v after %v", err, time.Since(began))
+	}
+	webhook.Scribble(s, 'X')
+	close(delivered)
+	if b := <-read; bytes.IndexByte(b, 'X') >= 0 || len(b) == 0 {
+		t.Errorf("of the %d bytes that came, some are of another item", len(b))
+	}
+}
+
+// What lends the bytes gets them back only when the connection has taken them.
+func TestReleaseWaitsForAWrite(t *testing.T) {
+	r, release := webhook.Lend([]byte("abcdef"))
+	out, in := io.Pipe()
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		if n, err := webhook.SendTo(r, in, 4); n != 4 || err != nil {
+			t.Errorf("sent %d, %v", n, err)
+		}
+	}()
+	b := make([]byte, 2)
+	_, _ = io.ReadFull(out, b) // it is in the middle of its write now
+	released := make(chan struct{})
+	go func() { release(); close(released) }()
+	select {
+	case <-released:
+		t.Error("released in the middle of a write")
+	case <-time.After(50 * time.Millisecond):
+	}
+	_, _ = io.ReadFull(out, b)
+	<-sent
+	<-released
+	if n, err := webhook.SendTo(r, in, 2); n != 0 || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("after the release %d were sent, %v", n, err)
+	}
+}
