@@ -88,7 +88,7 @@ func (q *fakeQueue) Submit(ctx context.Context, r queue.Request) (Pending, error
 		q.opened++
 		out.Join = &fakeJoin{q: q}
 	}
-	return &fakePending{q, out, first}, nil
+	return &fakePending{q, out, first, len(q.items)}, nil
 }
 
 func (q *fakeQueue) Join(ids ...uuid.UUID) (Join, error) {
@@ -104,9 +104,9 @@ func (q *fakeQueue) Join(ids ...uuid.UUID) (Join, error) {
 }
 
 type fakePending struct {
-	q     *fakeQueue
-	out   Accepted
-	first int
+	q          *fakeQueue
+	out        Accepted
+	first, end int // its items
 }
 
 func (p *fakePending) Wait(ctx context.Context) (Accepted, error) {
@@ -117,6 +117,11 @@ func (p *fakePending) Wait(ctx context.Context) (Accepted, error) {
 			}
 			return Accepted{}, err
 		}
+	}
+	p.q.mu.Lock()
+	defer p.q.mu.Unlock()
+	for i := p.first; i < p.end; i++ { // until here it needs the caller's
+		p.q.items[i].Body = bytes.Clone(p.q.items[i].Body)
 	}
 	return p.out, nil
 }

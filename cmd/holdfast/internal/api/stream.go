@@ -41,8 +41,9 @@ type stream struct {
 	expand  *expander // the reader's, as what follows; nil: the body comes as it is
 	lines   *ndjson.Reader
 	whole   bool          // the reader's: it has read the body to its end
-	answers chan answer   // the reader closes it
+	answers chan *answer  // the reader closes it
 	bytes   atomic.Int64  // of the bodies under way
+	final   atomic.Int64  // up to this line, the queue has no more use for what it was given
 	freed   chan struct{} // holds one message when bytes has sunk
 	vigil   vigil
 
@@ -53,6 +54,7 @@ type stream struct {
 	patience  *patience       // with the queue: Options.AcceptTimeout
 	out       []byte          // not written yet
 	unflushed bool
+	uncertain bool  // a line's answer was given before the queue was done with the line
 	err       error // of a write: nobody reads the answers any more
 }
 
@@ -61,6 +63,7 @@ type answer struct {
 	line    int
 	pending Pending       // nil: refused already
 	request queue.Request // to be submitted again if the disk was full
+	item    [1]queue.Item // the request's
 	err     error
 	until   time.Time // of the wait for the sinks; zero: none
 }
@@ -91,7 +94,7 @@ func (s *Server) postStream(w http.ResponseWriter, r *http.Request) {
 	end()
 	st := &stream{
 		s: s, head: d, ctx: ctx, cancel: cancel, w: w, rc: http.NewResponseController(w),
-		scope: keyScope(r.Context()), answers: make(chan answer, streamLines), freed: make(chan struct{}, 1), ended: ended,
+		scope: keyScope(r.Context()), answers: make(chan *answer, streamLines), freed: make(chan struct{}, 1), ended: ended,
 		patience: newPatience(ctx, s.o.AcceptTimeout),
 	}
 	defer st.patience.stop()
@@ -104,6 +107,7 @@ func (s *Server) postStream(w http.ResponseWriter, r *http.Request) {
 		body = st.expand
 	}
 	st.lines = ndjson.NewReader(body, s.lineLimit(&d))
+	st.lines.Settled = func() int { return int(st.final.Load()) }
 	st.run(r)
 }
 

@@ -161,6 +161,33 @@ func TestStreamPipelinesTenThousandLinesInOrder(t *testing.T) {
 	}
 }
 
+// The memory of lines is used again, but not before the queue is done with them: after an answer that is uncertain it is not.
+func TestLinesAreNotOverwrittenBeforeTheQueueIsDoneWithThem(t *testing.T) {
+	const n, late = 600, 300
+	q := &fakeQueue{wait: func(_ context.Context, first int) error {
+		if first == late {
+			return queue.ErrUncertain
+		}
+		return nil
+	}}
+	ts, _ := serve(t, q, Options{})
+	c := openStream(t, ts)
+	line := func(i int) string { return fmt.Sprintf("%04d%s", i, strings.Repeat("x", 500)) }
+	for i := range n {
+		c.send(line(i) + "\n")
+		if want := map[bool]string{true: "uncertain"}[i == late]; c.want(i+1, want).Line == 0 {
+			t.Fatal(i)
+		}
+	}
+	_ = c.out.Close()
+	c.wantEnd()
+	for i, it := range q.stored() {
+		if string(it.Body) != line(i) {
+			t.Errorf("line %d became %.10q", i, it.Body)
+		}
+	}
+}
+
 func TestStreamRefusesALineAndGoesOn(t *testing.T) {
 	q := &fakeQueue{}
 	ts, _ := serve(t, q, Options{MaxItemBytes: 100})

@@ -27,12 +27,9 @@ func (st *stream) read() {
 			st.end(err)
 			return
 		}
-		a := answer{line: st.lines.Line()}
-		it, err := mk.item(text, a.line)
-		if err != nil {
-			a.err = err
-		} else {
-			a.request = queue.Request{Scope: st.scope, Source: sourceStream, Items: []queue.Item{it}, Join: st.head.wait > 0}
+		a := &answer{line: st.lines.Line()}
+		if a.item[0], a.err = mk.item(text, a.line); a.err == nil {
+			a.request = queue.Request{Scope: st.scope, Source: sourceStream, Items: a.item[:], Join: st.head.wait > 0}
 			a.pending, a.err = st.submit(a.request)
 		}
 		if !st.send(a) {
@@ -78,7 +75,7 @@ func (st *stream) pause(d time.Duration) bool {
 
 // send hands an answer to the writer, once less is under way than may be. It reports whether the writer still wants some.
 // The writer takes all there are until the channel closes, so what was submitted is sent in any case.
-func (st *stream) send(a answer) bool {
+func (st *stream) send(a *answer) bool {
 	if st.head.wait > 0 {
 		a.until = time.Now().Add(st.head.wait)
 	}
@@ -106,11 +103,11 @@ func (a *answer) size() (n int64) {
 func (st *stream) end(err error) {
 	if long, ok := errors.AsType[*ndjson.TooLongError](err); ok {
 		detail := fmt.Sprintf("a line may have %d bytes; this one and what follows are not stored", long.Limit)
-		st.answers <- answer{line: long.Line, err: located(TooLarge, 0, "", detail)}
+		st.answers <- &answer{line: long.Line, err: located(TooLarge, 0, "", detail)}
 		return
 	}
 	if corrupt, ok := errors.AsType[*corruptError](err); ok {
-		st.answers <- answer{line: st.lines.Line() + 1, err: corrupt.problem()}
+		st.answers <- &answer{line: st.lines.Line() + 1, err: corrupt.problem()}
 		return
 	}
 	if errors.Is(err, io.EOF) || !st.lines.Begun() {
@@ -123,13 +120,13 @@ func (st *stream) end(err error) {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		p = &Problem{Code: Timeout, Detail: "nothing came for " + st.s.o.StreamIdle.String() + "; this line is not stored"}
 	}
-	st.answers <- answer{line: st.lines.Line() + 1, err: p}
+	st.answers <- &answer{line: st.lines.Line() + 1, err: p}
 }
 
 // panicked turns a panic into the stream's last answer: the reader has no handler around it that would.
 func (st *stream) panicked() {
 	if p := recover(); p != nil {
 		st.s.o.Log.Error("panic while reading a stream", "line", st.lines.Line(), "err", p, "stack", stack())
-		st.answers <- answer{line: st.lines.Line(), err: &Problem{Code: Internal, Detail: "the service made a mistake; its log has the details"}}
+		st.answers <- &answer{line: st.lines.Line(), err: &Problem{Code: Internal, Detail: "the service made a mistake; its log has the details"}}
 	}
 }

@@ -34,7 +34,7 @@ func (st *stream) write() {
 }
 
 // next takes an answer, and flushes before it has to wait for one.
-func (st *stream) next() (answer, bool) {
+func (st *stream) next() (*answer, bool) {
 	select {
 	case a, ok := <-st.answers:
 		return a, ok
@@ -46,8 +46,11 @@ func (st *stream) next() (answer, bool) {
 }
 
 // done gives back the room that a line took.
-func (st *stream) done(a answer) {
+func (st *stream) done(a *answer) {
 	st.bytes.Add(-a.size())
+	if !st.uncertain {
+		st.final.Store(int64(a.line))
+	}
 	select {
 	case st.freed <- struct{}{}:
 	default:
@@ -56,8 +59,9 @@ func (st *stream) done(a answer) {
 
 // answer appends the line's answer: {"line":n,"receipt":{…}}, {"line":n,"item":{…}} for a producer that waits for the
 // sinks, or {"line":n,"problem":{…}}.
-func (st *stream) answer(a answer) {
-	accepted, err := st.outcome(&a)
+func (st *stream) answer(a *answer) {
+	accepted, err := st.outcome(a)
+	st.uncertain = st.uncertain || errors.Is(err, queue.ErrUncertain)
 	var state itemState
 	if err == nil && accepted.Join != nil {
 		state, err = st.joined(a, accepted)
@@ -106,7 +110,7 @@ func (st *stream) settled(p Pending) (Accepted, error) {
 
 // joined waits until every sink has the line's item, but not beyond what the producer asked for, and returns how far it
 // is then. The time counts from when the line was submitted: lines in front do not add theirs.
-func (st *stream) joined(a answer, accepted Accepted) (itemState, error) {
+func (st *stream) joined(a *answer, accepted Accepted) (itemState, error) {
 	defer accepted.Join.Close()
 	err := accepted.Join.Wait(st.ended)
 	if err != nil {
@@ -123,7 +127,8 @@ func (st *stream) joined(a answer, accepted Accepted) (itemState, error) {
 }
 
 // discard ends the wait for a line that nobody wants to hear of. What was submitted is stored all the same.
-func (st *stream) discard(a answer) {
+func (st *stream) discard(a *answer) {
+	st.uncertain = true
 	if a.pending == nil || st.head.wait == 0 {
 		return
 	}
