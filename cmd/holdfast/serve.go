@@ -48,7 +48,10 @@ func serveCommand(streams cli.Streams) *cobra.Command {
 		Long: "Run the service. Without a configuration it listens on 127.0.0.1:8080, delivers to standard output,\n" +
 			"and keeps its data in $STATE_DIRECTORY or ./holdfast-data.",
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return serve(c.Context(), f, streams) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			tune()
+			return serve(c.Context(), f, streams)
+		},
 	}
 	c.Flags().StringVar(&f.config, "config", "", "configuration `FILE` (HOLDFAST_CONFIG; default "+systemConfig+" if it is there)")
 	c.Flags().StringVar(&f.listen, "listen", "", "listen on `HOST:PORT` in place of the configured address")
