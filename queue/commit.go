@@ -164,7 +164,7 @@ func (g *group) reset() {
 func (q *Queues) commitWaiting(ctx context.Context, g *group, first *Pending) error {
 	for p := first; p != nil; {
 		g.reset()
-		if p = q.gather(g, p); p == nil && q.o.CommitDelay == 0 {
+		if p = q.gather(g, p); p == nil && q.o.CommitDelay == 0 && g.bytes < g.limit/2 {
 			q.company.wait(ctx, len(g.requests), func() int { return len(q.requests) })
 			p = q.gather(g, q.nextRequest())
 		}
@@ -200,7 +200,7 @@ func (q *Queues) nextRequest() *Pending {
 // commit appends one group and answers its requests. Memory changes only after the append: if we were to crash before,
 // nobody was told anything; if right after, the items are there at the next start.
 func (q *Queues) commit(g *group) error {
-	var took time.Duration
+	var took time.Duration // of the write; 0: there was nothing to write
 	if len(g.items) > 0 {
 		q.number(g.items)
 		g.number()
@@ -223,7 +223,9 @@ func (q *Queues) commit(g *group) error {
 		q.dedupe.commit(p)
 		q.answer(p, nil)
 	}
-	q.company.answered(len(g.requests), len(q.requests), took)
+	if took > 0 {
+		q.company.answered(len(g.requests), len(q.requests), took)
+	}
 	if newest := q.st.Newest(); newest != g.segment || g.grown > q.st.MaxGroup()/8 {
 		g.segment, g.grown = newest, 0
 		poke(q.keep)
@@ -289,6 +291,9 @@ func (q *Queues) answer(p *Pending, err error) {
 		p.accepted.Receipts = q.receipts(p)
 		p.accepted.Join = p.join
 		q.metrics.accepted(p)
+		for i := range p.items {
+			p.items[i].Body = nil // the producer's again
+		}
 	}
 	p.done.set()
 }

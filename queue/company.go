@@ -11,7 +11,8 @@ import (
 // without, with 1.2 times the items a second for 0.7 of the CPU.
 //
 // A group waits until as many requests are there as were answered last, with those that had come meanwhile; but at most half
-// as long as the last write took. After a wait in vain the next groups do not wait: 1, 3, 7 and so on up to 63 of them.
+// as long as the last write took, and no longer than longest. After a wait in vain the next groups do not wait: 1, 3, 7 and
+// so on up to 63 of them.
 type company struct {
 	here chan struct{} // holds a message when as many are there as are wanted
 	want atomic.Int32  // 0: the committer does not wait
@@ -23,6 +24,8 @@ type company struct {
 	skip     int // of those, how many are left
 }
 
+const longest = 5 * time.Millisecond
+
 // came is told of each request how many now wait for the committer.
 func (c *company) came(waiting int) {
 	if want := int(c.want.Load()); want > 0 && waiting >= want {
@@ -30,14 +33,15 @@ func (c *company) came(waiting int) {
 	}
 }
 
-// answered is told of each group.
+// answered is told of each group that was written.
 func (c *company) answered(requests, waiting int, took time.Duration) {
-	c.expected, c.patience = requests+waiting, took/2
+	c.expected, c.patience = requests+waiting, min(took/2, longest)
 }
 
-// wait returns when those who are expected beyond a group's requests are there, and when it is not worth it, or ctx ends.
+// wait returns when those who are expected beyond a group's requests are there, or as many as can be, and when it is not
+// worth it, or ctx ends.
 func (c *company) wait(ctx context.Context, requests int, waiting func() int) {
-	more := c.expected - requests
+	more := min(c.expected-requests, maxRequests)
 	if more <= 0 || waiting() >= more {
 		return
 	}

@@ -48,6 +48,20 @@ func TestSingleProducerWaitsForNobody(t *testing.T) {
 	})
 }
 
+// A disk that hung for long does not make the next group wait as long; and a group does not wait for more than can wait.
+func TestWaitForCompanyHasBounds(t *testing.T) {
+	inCompany(t, func(c *company, waiting *int, wait func(int) time.Duration) {
+		c.answered(2, 0, time.Minute)
+		if took := wait(1); took != longest {
+			t.Errorf("it waits for %v", took)
+		}
+		c.answered(3*maxRequests, 0, time.Minute)
+		if *waiting = maxRequests; wait(1) != 0 {
+			t.Error("as many as can be are there, and it waits")
+		}
+	})
+}
+
 // Half of a write is the most that a group waits, and what was in vain is not repeated at once.
 func TestWaitInVainIsShortAndSeldom(t *testing.T) {
 	inCompany(t, func(c *company, waiting *int, wait func(int) time.Duration) {
@@ -82,11 +96,11 @@ func TestStopEndsTheWaitForCompany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &company{here: make(chan struct{}, 1)}
 		c.answered(2, 0, time.Hour)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		began := time.Now()
 		c.wait(ctx, 1, func() int { return 0 })
-		if took := time.Since(began); took != time.Second || c.want.Load() != 0 {
+		if took := time.Since(began); took != time.Millisecond || c.want.Load() != 0 {
 			t.Errorf("it took %v", took)
 		}
 	})

@@ -47,9 +47,7 @@ func (q *Queues) Feed(sink string) (*Feed, error) {
 // and when what is next is damaged and the store refuses damage; one that heals has what is lost settled as that.
 // One goroutine at a time calls it.
 func (f *Feed) Next(ctx context.Context, dst []Delivery, max int) ([]Delivery, error) {
-	if err := f.u.makeWay(ctx); err != nil {
-		return dst, err
-	}
+	f.u.makeWay(ctx)
 	for had := len(dst); ; {
 		var wait time.Duration
 		var err error
@@ -77,35 +75,38 @@ func (f *Feed) Next(ctx context.Context, dst []Delivery, max int) ([]Delivery, e
 // A feed that reads the log lets a group commit under way end before it hands out more, once in wayEvery deliveries, and
 // those whom that answers go first: what has waited for long can wait for that, and a producer should not have to share the
 // processors with a whole backlog. Accepts keep three quarters of their rate so while three sinks drain a million items, and
-// half without.
+// half without. A feed that is not twice as fast as the accepts does not wait: its backlog must not grow.
 const (
 	wayEvery = 256
 	wayTime  = 2 * time.Millisecond // at most
 	wayAfter = 500 * time.Microsecond
 )
 
-// makeWay waits for the group commit, if it must.
-func (u *queue) makeWay(ctx context.Context) error {
-	if !u.behind.Load() || u.handed < wayEvery {
-		return nil
+// makeWay waits for the group commit, if it must and until ctx ends.
+func (u *queue) makeWay(ctx context.Context) {
+	if u.handed < wayEvery || !u.behind.Load() {
+		return
 	}
-	u.handed = 0
+	handed, published := u.handed, u.all.fresh.end()
+	came := published - u.wayAt
+	u.handed, u.wayAt = 0, published
+	if uint64(handed) < 2*came {
+		return
+	}
 	waited := false
 	for until := time.Now().Add(wayTime); u.all.appends.Load() != nil && time.Now().Before(until); waited = true {
-		if err := u.await(ctx, max(0, time.Until(until))); err != nil {
-			return err
+		if u.await(ctx, max(0, time.Until(until))) != nil {
+			return
 		}
 	}
 	if !waited {
-		return nil
+		return
 	}
 	t := time.NewTimer(wayAfter)
 	defer t.Stop()
 	select {
 	case <-t.C:
-		return nil
 	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 

@@ -29,7 +29,8 @@ type queue struct {
 	wake   chan struct{} // to the feed: something may have changed
 	held   atomic.Bool   // by full dead letters; written under mu
 	behind atomic.Bool   // the block that was looked up last came from the log; written under mu
-	handed int           // deliveries since makeWay looked; of the goroutine that calls Next
+	handed int           // deliveries since makeWay looked; of the goroutine that calls Next, like wayAt
+	wayAt  uint64        // what was published then
 
 	mu        sync.Mutex
 	reader    *store.Reader

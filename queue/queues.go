@@ -128,6 +128,9 @@ func (o Options) withDefaults(st *store.Store) (Options, error) {
 	return o, nil
 }
 
+// maxRequests is how many requests wait for the committer; more wait for that.
+const maxRequests = 4096
+
 // Queues is one store at work: all its queues, and the way in. See the package comment for its life and its locks.
 type Queues struct {
 	st      *store.Store
@@ -198,7 +201,7 @@ func Open(st *store.Store, o Options) (*Queues, error) {
 		fresh:    newFresh(o.Handover, st.Next()),
 		join:     newJoin(kick),
 		acks:     newAcks(o.OnAck, st.Noted()),
-		requests: make(chan *Pending, 4096),
+		requests: make(chan *Pending, maxRequests),
 		company:  company{here: make(chan struct{}, 1)},
 		ops:      make(chan op),
 		kick:     kick,

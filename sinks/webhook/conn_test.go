@@ -103,6 +103,33 @@ func TestReceiverThatStopsReadingGetsNothingOfTheNextUser(t *testing.T) {
 	}
 }
 
+// What follows a 101 has no end.
+func TestReceiverThatSwitchesProtocolsHoldsNobodyUp(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+		_, _ = io.Copy(io.Discard, c) // until the sink hangs up
+	}()
+	s := newSink(t, webhook.Options{URL: "http://" + l.Addr().String()})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := s.Deliver(ctx, sinktest.Items("x")); err == nil || ctx.Err() != nil {
+		t.Errorf("%v, %v", err, ctx.Err())
+	}
+	<-gone
+}
+
 // What lends the bytes gets them back only when the connection has taken them.
 func TestReleaseWaitsForAWrite(t *testing.T) {
 	r, release := webhook.Lend([]byte("abcdef"))

@@ -263,9 +263,11 @@ func (s *Sink) exchange(ctx context.Context, r *http.Request, p *payload, cancel
 	if answer.StatusCode/100 == 2 {
 		p.settle(ctx) // a receiver that took the item before it had read it gets the rest
 	}
-	drip := time.AfterFunc(drainTime, cancel)
-	defer drip.Stop()
-	_, _ = io.CopyN(io.Discard, answer.Body, maxAnswer) // the status has said all
+	if answer.StatusCode != http.StatusSwitchingProtocols { // what follows that has no end, and no context
+		drip := time.AfterFunc(drainTime, cancel)
+		defer drip.Stop()
+		_, _ = io.CopyN(io.Discard, answer.Body, maxAnswer) // the status has said all
+	}
 	return answer.StatusCode, answer.Header, nil
 }
 

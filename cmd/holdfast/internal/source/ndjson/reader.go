@@ -133,7 +133,7 @@ func (r *Reader) another(size int) []byte {
 	if len(b) < size || r.Settled() < r.last {
 		b = make([]byte, size)
 	}
-	if r.Settled != nil {
+	if r.spare = nil; r.Settled != nil && len(r.buf) <= chunk/4 { // a large one is not pinned by who may never come back
 		r.spare, r.last = r.buf, r.line
 	}
 	return b
