@@ -19,8 +19,10 @@ type load struct {
 	harness.Confidence
 }
 
-// goalShare is the load that the goal is about.
-const goalShare = 0.5
+const (
+	goalShare = 0.5 // the load that the goal is about
+	offerFor  = 4   // seconds: in the first, a service's heap still grows, and is collected once for each doubling
+)
 
 // latency offers shares of what 64 streams can do at most, to holdfast and to the floor alike: the one that the goal is
 // about in as many rounds as everything else, and the others once, for the plot.
@@ -34,7 +36,7 @@ func (b *bench) latency(ctx context.Context) error {
 		shares = []float64{goalShare}
 	}
 	for _, share := range shares {
-		w, rate := b.offered(share*most, 1)
+		w, rate := b.offered(share*most, offerFor)
 		rounds := 1
 		if share == goalShare {
 			rounds = b.o.Rounds

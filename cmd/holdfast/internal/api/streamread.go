@@ -32,11 +32,12 @@ func (st *stream) read() {
 			a.request = queue.Request{Scope: st.scope, Source: sourceStream, Items: a.item[:], Join: st.head.wait > 0}
 			a.pending, a.err = st.submit(a.request)
 		}
-		if !st.send(a) {
+		stopping := errors.Is(a.err, queue.ErrStopping)
+		if !st.send(a) { // from here on it is the writer's
 			st.end(context.Cause(st.ctx))
 			return
 		}
-		if errors.Is(a.err, queue.ErrStopping) {
+		if stopping {
 			return
 		}
 	}
