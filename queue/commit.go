@@ -200,7 +200,6 @@ func (q *Queues) nextRequest() *Pending {
 // commit appends one group and answers its requests. Memory changes only after the append: if we were to crash before,
 // nobody was told anything; if right after, the items are there at the next start.
 func (q *Queues) commit(g *group) error {
-	var took time.Duration // of the write; 0: there was nothing to write
 	if len(g.items) > 0 {
 		q.number(g.items)
 		g.number()
@@ -215,16 +214,14 @@ func (q *Queues) commit(g *group) error {
 		if err != nil {
 			return q.uncommitted(g, err)
 		}
-		took = time.Since(began)
+		took := time.Since(began)
 		q.metrics.committed(g, took)
+		q.company.wrote(len(g.requests), len(q.requests), took)
 		q.publish(g, blocks)
 	}
 	for _, p := range g.requests {
 		q.dedupe.commit(p)
 		q.answer(p, nil)
-	}
-	if took > 0 {
-		q.company.answered(len(g.requests), len(q.requests), took)
 	}
 	if newest := q.st.Newest(); newest != g.segment || g.grown > q.st.MaxGroup()/8 {
 		g.segment, g.grown = newest, 0

@@ -24,6 +24,7 @@ type company struct {
 	skip     int // of those, how many are left
 }
 
+// longest is for a disk that hung: the next group does not wait as long again.
 const longest = 5 * time.Millisecond
 
 // came is told of each request how many now wait for the committer.
@@ -33,8 +34,8 @@ func (c *company) came(waiting int) {
 	}
 }
 
-// answered is told of each group that was written.
-func (c *company) answered(requests, waiting int, took time.Duration) {
+// wrote is told of each group that was written, before it is answered: how many requests it has, and how many wait.
+func (c *company) wrote(requests, waiting int, took time.Duration) {
 	c.expected, c.patience = requests+waiting, min(took/2, longest)
 }
 

@@ -22,7 +22,7 @@ func inCompany(t *testing.T, f func(c *company, waiting *atomic.Int64, wait func
 
 func TestGroupWaitsForThoseWhoWereJustAnswered(t *testing.T) {
 	inCompany(t, func(c *company, waiting *atomic.Int64, wait func(int) time.Duration) {
-		c.answered(3, 1, 10*time.Millisecond)
+		c.wrote(3, 1, 10*time.Millisecond)
 		for i := range 3 { // the others come back one by one
 			time.AfterFunc(time.Duration(i+1)*time.Millisecond, func() { c.came(int(waiting.Add(1))) })
 		}
@@ -44,7 +44,7 @@ func TestSingleProducerWaitsForNobody(t *testing.T) {
 			if took := wait(1); took != 0 {
 				t.Errorf("it waits for %v", took)
 			}
-			c.answered(1, 0, 10*time.Millisecond)
+			c.wrote(1, 0, 10*time.Millisecond)
 		}
 	})
 }
@@ -52,11 +52,11 @@ func TestSingleProducerWaitsForNobody(t *testing.T) {
 // A disk that hung for long does not make the next group wait as long; and a group does not wait for more than can wait.
 func TestWaitForCompanyHasBounds(t *testing.T) {
 	inCompany(t, func(c *company, waiting *atomic.Int64, wait func(int) time.Duration) {
-		c.answered(2, 0, time.Minute)
+		c.wrote(2, 0, time.Minute)
 		if took := wait(1); took != longest {
 			t.Errorf("it waits for %v", took)
 		}
-		c.answered(3*maxRequests, 0, time.Minute)
+		c.wrote(3*maxRequests, 0, time.Minute)
 		if waiting.Store(maxRequests); wait(1) != 0 {
 			t.Error("as many as can be are there, and it waits")
 		}
@@ -68,7 +68,7 @@ func TestWaitInVainIsShortAndSeldom(t *testing.T) {
 	inCompany(t, func(c *company, waiting *atomic.Int64, wait func(int) time.Duration) {
 		waits := 0
 		for range 200 {
-			c.answered(2, 0, 10*time.Millisecond)
+			c.wrote(2, 0, 10*time.Millisecond)
 			switch took := wait(1); took {
 			case 0:
 			case 5 * time.Millisecond:
@@ -96,7 +96,7 @@ func TestWaitInVainIsShortAndSeldom(t *testing.T) {
 func TestStopEndsTheWaitForCompany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &company{here: make(chan struct{}, 1)}
-		c.answered(2, 0, time.Hour)
+		c.wrote(2, 0, time.Hour)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		began := time.Now()

@@ -24,7 +24,7 @@ type room struct {
 	limit    int64 // 0: none
 	minFree  int64
 	used     func() store.Usage
-	lent     atomic.Int64 // bytes that requests may still take before it is looked again
+	lent     atomic.Int64 // bytes that requests may take before one looks at what is left
 	diskFull atomic.Int64 // UnixNano of the last append that met a full disk; 0: the last one went well
 	looked   atomic.Int64 // UnixNano of the last look at the free space
 	free     atomic.Int64 // what it showed
@@ -64,14 +64,14 @@ func (r *room) bound(u *queue) {
 	}
 }
 
-// budget refuses what the disk has no place for. What is taken is looked at once for an eighth of what is free, and for
-// lend at most: it is a sum over the segments, under the lock of the log.
+// budget refuses what the disk has no place for. Each look at what is left of the budget, which sums up the segments under
+// the lock of the log, lends an eighth of that to the requests that follow, and lend at most: they need not look.
 func (r *room) budget(size int64) error {
 	reason := r.diskReason(size)
-	if reason == "" && r.limit > 0 && r.lent.Add(-size) < 0 {
-		free := r.limit - taken(r.used()) - size
-		r.lent.Store(min(free/8, lend))
-		if free < 0 {
+	if reason == "" && r.lent.Add(-size) < 0 {
+		left := r.left() - size
+		r.lent.Store(min(left/8, lend))
+		if left < 0 {
 			reason = budgetFull
 		}
 	}
@@ -87,10 +87,18 @@ const lend = 1 << 20
 const budgetFull, diskFull = "full", "disk_full"
 
 func (r *room) full(size int64) string {
-	if r.limit > 0 && taken(r.used())+size > r.limit {
+	if r.left() < size {
 		return budgetFull
 	}
 	return r.diskReason(size)
+}
+
+// left is what the budget still has; negative: how much is too much.
+func (r *room) left() int64 {
+	if r.limit == 0 {
+		return math.MaxInt64
+	}
+	return r.limit - taken(r.used())
 }
 
 func (r *room) diskReason(size int64) string {
@@ -105,10 +113,7 @@ func (r *room) diskReason(size int64) string {
 
 // spare is how many bytes may still be taken; negative: how many should go.
 func (r *room) spare() int64 {
-	n := int64(math.MaxInt64)
-	if r.limit > 0 {
-		n = r.limit - taken(r.used())
-	}
+	n := r.left()
 	if r.minFree > 0 {
 		n = min(n, r.freeBytes()-r.minFree)
 	}
