@@ -59,9 +59,8 @@ func (r *Reader) Line() int { return r.line }
 func (r *Reader) Begun() bool { return r.start < r.end }
 
 // Next returns the next line that is not empty, without its LF. It stays valid for ever, or until it is settled, and is
-// the caller's. At the end
-// of the source the error is io.EOF, and what follows the last LF is a line too; after any other error of the source it
-// is not, because it may be the half of one. Errors: io.EOF, *TooLongError, the source's own.
+// the caller's. At the end of the source the error is io.EOF, and what follows the last LF is a line too; after any other
+// error of the source it is not, because it may be the half of one. Errors: io.EOF, *TooLongError, the source's own.
 func (r *Reader) Next() ([]byte, error) {
 	for {
 		line, err := r.cut()
