@@ -180,7 +180,7 @@ func (u *queue) handOne(dst []Delivery, strict bool, now, wall int64) (_ []Deliv
 			u.drop(back.Seq, int64(len(back.Body)), true, store.GoneExpired)
 		case w != nil:
 			item, err := u.all.st.Item(u.number, w.Seq)
-			lost := errors.Is(err, store.ErrLost)
+			lost := u.isLost(w, err)
 			if err != nil && !lost {
 				return dst, false, err
 			}
@@ -199,6 +199,16 @@ func (u *queue) handOne(dst []Delivery, strict bool, now, wall int64) (_ []Deliv
 			return dst, false, nil
 		}
 	}
+}
+
+// isLost reports whether a row's item can never be read. One that was never given, for all that the log knows, has no row but
+// by damage that nobody saw: it must not hold up the sink for ever.
+func (u *queue) isLost(w *row, err error) bool {
+	if errors.Is(err, store.ErrNotFound) {
+		u.all.o.Log.Error("an item that is owed is not in the log: it counts as lost", "sink", u.sink.Name, "seq", w.Seq)
+		return true
+	}
+	return errors.Is(err, store.ErrLost)
 }
 
 // endOf is why a row ends without a delivery.

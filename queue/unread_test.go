@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"holdfast/queue"
+	"holdfast/store"
 )
 
 // A lockedBuffer is what several goroutines write.
@@ -78,4 +80,43 @@ func (b *bench) drainUntil(sink string, n int) (all []string) {
 		all = append(all, texts(ds)...)
 	}
 	return all
+}
+
+// Guarantee G6, in part: a row whose item the log has never heard of, which damage that nobody saw may leave, is told, counts as
+// lost, and holds up nobody.
+func TestARowWithoutAnItemHoldsUpNobody(t *testing.T) {
+	var log lockedBuffer
+	b := newHealingBench(t, queue.Options{Sinks: named("a"), Log: slog.New(slog.NewTextHandler(&log, nil))})
+	b.put("one")
+	b.stop()
+	open := func() *store.Store {
+		dir, err := store.LockDir(b.dir)
+		b.ok(err)
+		st, err := store.Open(dir, b.store)
+		b.ok(err)
+		return st
+	}
+	st := open()
+	torn := st.Next()
+	_, err := st.Append([]store.Item{{Seq: torn, Mask: &store.Mask{To: []uint32{1}}, Body: []byte("two")}}, 1, nil)
+	b.ok(err)
+	crashed := t.TempDir()
+	b.ok(os.CopyFS(crashed, os.DirFS(b.dir)))
+	b.ok(st.Close())
+	b.dir = crashed
+	b.harm("two", func(c []byte) { c[0] ^= 1 })
+	st = open()
+	b.ok(st.RewriteTail())
+	b.ok(st.Close())
+	b.start()
+	b.put("three")
+	b.stop()
+	st = open()
+	row := store.Row{Seq: torn, State: store.RowReady, Owes: true}
+	counts := store.Counts{Requeued: store.Tally{Items: 1}} // so that the books balance
+	b.ok(st.Commit(store.Change{Queues: []store.QueueChange{{Number: 1, Cursor: 1, Rows: []store.Row{row}, Counts: counts}}}))
+	b.ok(st.Close())
+	b.start()
+	equal(t, "delivered", b.drain("a"), []string{"one", "three"})
+	equal(t, "told", log.count("is not in the log"), 1)
 }

@@ -280,7 +280,7 @@ func (c *checker) checkHealed(g *segment, limit uint64, lost []lostRange) error 
 	if g.sealed {
 		end = g.end
 	}
-	due, n := max(g.first, g.header.Highest+1), uint64(0)
+	due, n := g.due(), uint64(0)
 	miss := func(end uint64) {
 		for _, m := range missing(lost, due, end) {
 			n += m.end - m.first

@@ -34,6 +34,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 //	56  i64  id time
 //	64  u32  highest queue number given
 //	68  snapshot: sinks, queues, source positions (uvarints and length-prefixed bytes)
+//	    u8   1: it begins with a group commit that was durable with this header, see RewriteTail
 //	    zeros
 //	-4  u32  CRC-32C of everything before it, the zeros too
 type segmentHeader struct {
@@ -46,6 +47,7 @@ type segmentHeader struct {
 	Sinks       []Sink
 	Queues      map[uint32]headerQueue
 	Positions   map[string][]byte
+	Rewritten   bool
 }
 
 // A headerQueue is what a header says of a queue.
@@ -67,6 +69,9 @@ func encodeHeader(h *segmentHeader) []byte {
 	b = appendSinks(b, h.Sinks)
 	b = appendHeaderQueues(b, h.Queues)
 	b = appendPositions(b, h.Positions)
+	if h.Rewritten {
+		b = append(b, 1)
+	}
 	length := (len(b) + 4 + headerUnit - 1) / headerUnit * headerUnit
 	b = append(b, make([]byte, length-4-len(b))...)
 	binary.BigEndian.PutUint32(b[12:], uint32(length))
@@ -176,6 +181,7 @@ func decodeHeader(b []byte) (*segmentHeader, int, error) {
 	h.Sinks = u.sinks()
 	h.Queues = u.headerQueues()
 	h.Positions = u.positions()
+	h.Rewritten = len(u.b) > 0 && u.byte() == 1
 	if u.bad {
 		return nil, 0, errors.New("the header's snapshot does not decode")
 	}

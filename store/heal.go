@@ -152,7 +152,7 @@ func (l *segmentLog) survey(g *segment, f *os.File, size int64, limit uint64) (*
 
 // examine looks at the items of the blocks that were found.
 func (l *segmentLog) examine(g *segment, s *survey, found []foundBlock) (*examination, error) {
-	x := &examination{due: max(g.first, g.header.Highest+1)}
+	x := &examination{due: g.due()}
 	x.segmentState = segmentState{end: g.first, size: g.start, lastTime: g.header.IDTime, index: blockIndex{open: g.start}, found: []foundBlock{}}
 	for i := range found {
 		b := &found[i]

@@ -86,7 +86,7 @@ func (l *segmentLog) rotate(next uint64, snap func() snapshot) error {
 		l.rotateSoon.Store(true)
 		return l.refuse("append: new segment", err)
 	}
-	g, b := l.newHeader(l.firstOfNew(next), snap())
+	g, b := l.newHeader(l.firstOfNew(next), snap(), false)
 	if err := l.install(spare, g, b); err != nil {
 		l.rotateSoon.Store(true)
 		return err
@@ -104,14 +104,14 @@ func (l *segmentLog) firstOfNew(next uint64) uint64 {
 	return next
 }
 
-// newHeader makes the next segment and the bytes of its header.
-func (l *segmentLog) newHeader(first uint64, snap snapshot) (*segment, []byte) {
+// newHeader makes the next segment and the bytes of its header. rewritten: it begins with a group commit from the one before.
+func (l *segmentLog) newHeader(first uint64, snap snapshot, rewritten bool) (*segment, []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h := &segmentHeader{
 		UUID: l.uuid, Serial: 1, First: first, Highest: l.seq - 1, IDTime: l.newest,
 		QueueNumber: max(snap.QueueNumber, l.queueNo), Sinks: snap.Sinks,
-		Queues: make(map[uint32]headerQueue), Positions: l.positions,
+		Queues: make(map[uint32]headerQueue), Positions: l.positions, Rewritten: rewritten,
 	}
 	if n := len(l.segs); n > 0 {
 		h.Serial = l.segs[n-1].serial + 1

@@ -170,6 +170,15 @@ func (l *segmentLog) newSegment(h *segmentHeader, length int64) *segment {
 	return g
 }
 
+// due is the lowest seq that a segment must have. It may begin with a gap, of seqs that were left out; but one that begins
+// with a group commit that was written again has what was kept of that from its first seq on, durable with its header.
+func (g *segment) due() uint64 {
+	if g.header.Rewritten {
+		return g.first
+	}
+	return max(g.first, g.header.Highest+1)
+}
+
 // open returns the file, which stays open until close.
 func (g *segment) open() (*os.File, error) {
 	g.fileMu.Lock()

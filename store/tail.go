@@ -132,8 +132,8 @@ func (s *tailScan) choose(found *[]tornBlock, off int64) error {
 		return nil
 	}
 	due := s.before.end
-	if blocks[0].header.Group == s.seg.header.Highest+1 && len(s.pending) == 0 {
-		due = blocks[0].header.Group // a segment may begin with a gap
+	if len(s.pending) == 0 && blocks[0].header.Group == s.seg.due() {
+		due = s.seg.due()
 	}
 	if len(s.pending) > 0 {
 		n := len(s.pending)
