@@ -315,9 +315,9 @@ func (s *Store) Condemn(seq uint64) {
 // tombstones returns the next of what is lost of a queue's stream, in first ≤ seq < end; nil if there is none.
 func (l *segmentLog) tombstones(queue uint32, first, end uint64) *Block {
 	lost := l.record().lost
-	for r := lostAt(lost, first); r != nil && r.first < end; r = lostAt(lost, r.end) {
+	for r := lostAt(lost, first); r != nil && max(first, r.first) < end; r = lostAt(lost, r.end) {
 		if _, ok := slices.BinarySearch(r.to, queue); ok {
-			return r.tombstones(max(first, r.first))
+			return r.tombstones(max(first, r.first), min(end, r.end))
 		}
 	}
 	return nil

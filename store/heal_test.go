@@ -206,6 +206,28 @@ func TestDamageThatCannotBeKeptIsNotReadAround(t *testing.T) {
 	equal(t, "recorded", h.queues.hurt.serials, []uint64{2})
 }
 
+// What was told as lost and came back is there once, and not a second time as lost.
+func TestWhatCameBackIsNoLongerLost(t *testing.T) {
+	t.Parallel()
+	h := newHealingStore(t)
+	path := h.sealed(1).seg.path
+	whole, err := os.ReadFile(path)
+	equal(t, "error", err, nil)
+	edit(t, path, func(b []byte) []byte { clear(b[8192:16384]); return b })
+	h.reopen()
+	_, before, err := h.read(1)
+	equal(t, "error", err, nil)
+	edit(t, path, func(b []byte) []byte { copy(b[12288:16384], whole[12288:]); return b })
+	h.reopen()
+	there, lost, err := h.read(1)
+	equal(t, "error", err, nil)
+	all := append(slices.Clone(there), lost...)
+	slices.Sort(all)
+	if len(lost) == 0 || len(lost) >= len(before) || len(slices.Compact(all)) != len(there)+len(lost) {
+		t.Errorf("of %d lost, %d are: %v; %d there", len(before), len(lost), lost, len(there))
+	}
+}
+
 // What was lost is forgotten with the cursors that are past it, and the segments that went.
 func TestLostRangesAreForgottenInTheEnd(t *testing.T) {
 	t.Parallel()

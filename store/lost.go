@@ -89,10 +89,11 @@ func missing(lost []lostRange, first, end uint64) (parts []hole) {
 // tombstonesMost bounds the items of one block of tombstones.
 const tombstonesMost = 4096
 
-// tombstones makes a block of what a range has from seq on.
-func (r *lostRange) tombstones(seq uint64) *Block {
+// tombstones makes a block of what a range has from seq on and below end. Not all of it need be lost any more: what came
+// back, as a copy that was made before the damage, is there.
+func (r *lostRange) tombstones(seq, end uint64) *Block {
 	mask := &Mask{To: r.to}
-	b := &Block{First: seq, Group: seq, Masks: []*Mask{mask}, Items: make([]Item, min(r.end-seq, tombstonesMost))}
+	b := &Block{First: seq, Group: seq, Masks: []*Mask{mask}, Items: make([]Item, min(end-seq, tombstonesMost))}
 	for i := range b.Items {
 		at := seq + uint64(i)
 		b.Items[i] = Item{Seq: at, Mask: mask, Lost: &Lost{r.bytesOf(at)}}
