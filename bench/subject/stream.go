@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httputil"
 	"strconv"
 
 	"holdfast/bench/harness"
@@ -37,14 +38,16 @@ func dialStream(addr string, n int) (harness.Client, error) {
 	if _, err := io.WriteString(c, head); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	resp, err := http.ReadResponse(bufio.NewReaderSize(c, 64<<10), nil)
+	answers := bufio.NewReaderSize(c, 64<<10)
+	resp, err := http.ReadResponse(answers, nil)
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("POST /v1/stream: %s", resp.Status)
 	}
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	return &streamConn{c, bufio.NewReaderSize(resp.Body, 64<<10), append(harness.NewBody(), '\n'), make([]byte, 0, n*(harness.BodyBytes+1)+32)}, nil
+	in := bufio.NewReaderSize(httputil.NewChunkedReader(answers), 64<<10)
+	return &streamConn{c, in, append(harness.NewBody(), '\n'), make([]byte, 0, n*(harness.BodyBytes+1)+32)}, nil
 }
 
 func (c *streamConn) Put(_ context.Context, seq, n int) error {
