@@ -688,6 +688,29 @@ func TestDuplicateIsWaitedForLikeTheFirst(t *testing.T) {
 	})
 }
 
+// Guarantee G3, in part: whoever hands over a request while the committer ends is answered, by it or by himself.
+func TestWhoComesWhileTheQueueStopsIsAnswered(t *testing.T) {
+	for range 50 {
+		b := newBench(t, named("a")...)
+		ctx, cancel := patience()
+		var putters sync.WaitGroup
+		for range 8 {
+			putters.Go(func() {
+				for {
+					if _, err := b.q.Put(ctx, queue.Request{Items: []queue.Item{{Body: []byte("x")}}}); err != nil {
+						wantIs(t, err, queue.ErrStopping)
+						return
+					}
+				}
+			})
+		}
+		b.ok(b.halt())
+		putters.Wait()
+		cancel()
+		b.ok(b.st.Close())
+	}
+}
+
 // Guarantee G3, in part: a stopping queue refuses new requests and answers the old.
 func TestStoppingQueueAnswersWhatItTookAndRefusesTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -44,22 +44,10 @@ func (p *Pending) Wait(ctx context.Context) (Accepted, error) {
 }
 
 func (p *Pending) await(ctx context.Context) error {
-	if p.done.isSet() {
+	if p.done.isSet() || ctx.Err() == nil && p.done.wait(ctx.Done(), p.queues.waitings) {
 		return nil
 	}
-	if ctx.Err() != nil {
-		return ErrUncertain
-	}
-	select {
-	case <-p.done.wait():
-	case <-p.queues.stopped:
-		if !p.done.isSet() { // it came too late for the committer: never appended
-			return ErrStopping
-		}
-	case <-ctx.Done():
-		return ErrUncertain
-	}
-	return nil
+	return ErrUncertain
 }
 
 // duplicate reports whether the item at a position of the request was stored by an earlier one, or by an earlier item of
@@ -185,6 +173,14 @@ func (q *Queues) gather(g *group, p *Pending) *Pending {
 		p = q.nextRequest()
 	}
 	return p
+}
+
+// turnAway answers the requests that came too late for the committer: they were never appended.
+func (q *Queues) turnAway() {
+	for p := q.nextRequest(); p != nil; p = q.nextRequest() {
+		q.withdraw(p)
+		q.answer(p, ErrStopping)
+	}
 }
 
 // nextRequest takes one that waits; nil if none does.

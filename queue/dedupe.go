@@ -69,7 +69,7 @@ func (d *dedupe) load(keys iter.Seq[store.Key], newest int64, wall time.Time) {
 
 // claim looks up the keys of a request: known ones become duplicates, new ones are claimed for p, all at once. A key that
 // another request is committing is waited for, while nothing is claimed.
-func (d *dedupe) claim(ctx context.Context, p *Pending, r Request, stopping <-chan struct{}) error {
+func (d *dedupe) claim(ctx context.Context, p *Pending, r Request) error {
 	hashes := hashesOf(r)
 	if hashes == nil {
 		return nil
@@ -83,12 +83,8 @@ func (d *dedupe) claim(ctx context.Context, p *Pending, r Request, stopping <-ch
 		if other == nil {
 			return err
 		}
-		select {
-		case <-other.done.wait():
-		case <-ctx.Done():
+		if !other.done.wait(ctx.Done(), p.queues.waitings) {
 			return ErrUncertain
-		case <-stopping:
-			return ErrStopping
 		}
 	}
 }

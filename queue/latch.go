@@ -1,34 +1,55 @@
 package queue
 
-import "sync/atomic"
+import (
+	"sync"
+	"sync/atomic"
+)
 
-// A latch is a channel that is closed once, and made only if somebody waits for it: of the lines of a busy stream, most
-// answers are there before they are looked for. The zero value is not set.
-type latch struct{ c atomic.Pointer[chan struct{}] }
+// A latch is set once, and lets go all who wait for it. The zero value is not set.
+type latch struct{ waiting atomic.Pointer[waiting] }
 
-var latched = func() *chan struct{} {
-	c := make(chan struct{})
-	close(c)
-	return &c
-}()
+// A waiting is one who waits for a latch, and then for another one: a channel for each line of a stream was a tenth of what
+// a service allocated.
+type waiting struct {
+	set  chan struct{} // gets a message when the latch is set
+	next *waiting      // who waits for the same latch
+}
 
-func (l *latch) isSet() bool { return l.c.Load() == latched }
+// waitings are those that nobody uses.
+type waitings struct{ sync.Pool }
+
+func newWaitings() *waitings {
+	return &waitings{sync.Pool{New: func() any { return &waiting{set: make(chan struct{}, 1)} }}}
+}
+
+// latched is what a latch has when it is set.
+var latched = &waiting{}
+
+func (l *latch) isSet() bool { return l.waiting.Load() == latched }
 
 // set lets all who wait go on. It is called once.
 func (l *latch) set() {
-	if c := l.c.Swap(latched); c != nil {
-		close(*c)
+	for w := l.waiting.Swap(latched); w != nil; {
+		next := w.next // with the message it is the waiter's again
+		w.set <- struct{}{}
+		w = next
 	}
 }
 
-// wait returns a channel that is closed when the latch is set.
-func (l *latch) wait() <-chan struct{} {
-	c := l.c.Load()
-	if c == nil {
-		made := make(chan struct{})
-		if c = &made; !l.c.CompareAndSwap(nil, c) {
-			c = l.c.Load()
+// wait returns true when the latch is set, and false if over is closed before that was seen.
+func (l *latch) wait(over <-chan struct{}, free *waitings) bool {
+	w := free.Get().(*waiting)
+	for first := l.waiting.Load(); first != latched; first = l.waiting.Load() {
+		if w.next = first; !l.waiting.CompareAndSwap(first, w) {
+			continue
+		}
+		select {
+		case <-w.set:
+		case <-over:
+			return false // the latch still has it
 		}
 	}
-	return *c
+	w.next = nil
+	free.Put(w)
+	return true
 }

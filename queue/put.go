@@ -69,7 +69,7 @@ func (q *Queues) Submit(ctx context.Context, r Request) (*Pending, error) {
 	if r.Join {
 		p.join = q.join.open(q)
 	}
-	if err := q.dedupe.claim(ctx, p, r, q.stopping); err != nil {
+	if err := q.dedupe.claim(ctx, p, r); err != nil {
 		return nil, err
 	}
 	p.items = slices.Grow(p.item[:0], len(r.Items))
@@ -89,18 +89,26 @@ func (q *Queues) Submit(ctx context.Context, r Request) (*Pending, error) {
 	}
 	select {
 	case q.requests <- p: // also where ctx has ended while there was room
-		q.company.came(len(q.requests))
-		return p, nil
+		return q.handedOver(p), nil
 	default:
 	}
 	select {
 	case q.requests <- p:
-		return p, nil
+		return q.handedOver(p), nil
 	case <-q.stopping:
 		return nil, q.refused(p, ErrStopping)
 	case <-ctx.Done():
 		return nil, q.refused(p, ErrUncertain)
 	}
+}
+
+// handedOver tells the committer that there is one more. If it has ended, and did not see it, nobody else answers.
+func (q *Queues) handedOver(p *Pending) *Pending {
+	q.company.came(len(q.requests))
+	if q.late.Load() {
+		q.turnAway()
+	}
+	return p
 }
 
 // refused ends a request that the committer never saw.
@@ -189,11 +197,10 @@ func (q *Queues) admit(ctx context.Context, p *Pending) error {
 	if err := q.room.budget(p.bytes); err != nil {
 		return err
 	}
-	routes := make([]*store.Mask, len(p.items))
 	for i := range p.items {
-		routes[i] = q.route(p.items[i].Attrs)
+		p.items[i].Mask = q.route(p.items[i].Attrs)
 	}
-	masks, err := q.room.reserve(ctx, q, routes, p.items)
+	err := q.room.reserve(ctx, q, p.items)
 	if e, ok := errors.AsType[*TooLargeError](err); ok && e.Item >= 0 {
 		e.Item = p.position(e.Item)
 	}
@@ -201,8 +208,7 @@ func (q *Queues) admit(ctx context.Context, p *Pending) error {
 		return err
 	}
 	for i := range p.items {
-		p.items[i].Mask = masks[i]
-		if len(masks[i].To) == 0 {
+		if len(p.items[i].Mask.To) == 0 {
 			p.items[i].Body = nil
 		}
 	}

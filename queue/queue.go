@@ -214,6 +214,7 @@ func (u *queue) owns(m *store.Mask) bool {
 // An outbox is the deliveries of the stream that are out, in order. A slot is a delivery's place, counted from the start
 // of the process.
 type outbox struct {
+	room  []slot // of which slots is a part
 	slots []slot
 	first uint64 // of slots[0]
 	open  int    // those not settled
@@ -227,9 +228,22 @@ type slot struct {
 
 // add puts an item out and returns its slot.
 func (o *outbox) add(it *store.Item) uint64 {
+	if len(o.slots) == cap(o.slots) {
+		o.makeRoom()
+	}
 	o.slots = append(o.slots, slot{it.Seq, it})
 	o.open++
 	return o.first + uint64(len(o.slots)-1)
+}
+
+// makeRoom moves what is out to the front of the room, or to a larger one where that is half full.
+func (o *outbox) makeRoom() {
+	was := o.slots
+	if 2*len(was) >= len(o.room) {
+		o.room = make([]slot, max(64, 4*len(was)))
+	}
+	o.slots = o.room[:copy(o.room, was)]
+	clear(o.room[len(was):])
 }
 
 // get returns an open slot; nil if it is settled.

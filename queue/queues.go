@@ -152,6 +152,7 @@ type Queues struct {
 
 	requests chan *Pending // to the committer
 	company  company       // of those who send them
+	waitings *waitings     // for their answers
 	ops      chan op       // to the marker
 	kick     chan struct{} // to the marker: commit now
 	dirty    chan struct{} // to the marker: something was settled
@@ -160,6 +161,7 @@ type Queues struct {
 	stopping chan struct{} // closed when no more is accepted
 	stopped  chan struct{} // closed when Run has returned
 	stop     sync.Once
+	late     atomic.Bool               // the committer has ended: who hands over a request answers it
 	appends  atomic.Pointer[time.Time] // since when the group commit under way is; nil: none is
 	unmarked atomic.Int64              // settled since the last mark commit
 	returns  atomic.Int64              // deliveries given back since the start
@@ -208,6 +210,7 @@ func Open(st *store.Store, o Options) (*Queues, error) {
 		dirty:    make(chan struct{}, 1),
 		keep:     make(chan struct{}, 1),
 		rotate:   make(chan struct{}, 1),
+		waitings: newWaitings(),
 		stopping: make(chan struct{}),
 		stopped:  make(chan struct{}),
 		kept:     keeper{owed: map[uint64]debt{}},
@@ -343,6 +346,8 @@ func (q *Queues) Run(ctx context.Context) error {
 	others.Go(func() { q.ackLoop(last) })
 	others.Go(func() { q.keepLoop(last) })
 	committer.Wait()
+	q.late.Store(true)
+	q.turnAway()
 	end()
 	others.Wait()
 	return cmp.Or(committed, marked)

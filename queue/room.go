@@ -149,29 +149,29 @@ func (r *room) appended(full bool) {
 	}
 }
 
-// reserve turns routes into masks: it holds a place for each item in each bounded sink, drops the sinks that say so, and
-// waits for those that block. All items get their places at once, so that two requests cannot wait for each other.
-func (r *room) reserve(ctx context.Context, q *Queues, routes []*store.Mask, items []store.Item) ([]*store.Mask, error) {
+// reserve holds a place for each item in each bounded sink of its mask, drops the sinks that say so from that, and waits for
+// those that block. All items get their places at once, so that two requests cannot wait for each other.
+func (r *room) reserve(ctx context.Context, q *Queues, items []store.Item) error {
 	if len(r.holds) == 0 {
-		return routes, nil
+		return nil
 	}
 	over := map[uint32]bool{}
 	for {
 		r.mu.Lock()
-		dropped, full := r.fit(routes, items, over)
+		dropped, full := r.fit(items, over)
 		if full == nil {
-			masks := r.take(q.masks, routes, dropped, items)
+			r.take(q.masks, dropped, items)
 			r.mu.Unlock()
-			return masks, nil
+			return nil
 		}
 		freed := r.freed
 		r.mu.Unlock()
 		if full.never {
-			return nil, full.err
+			return full.err
 		}
 		if full.evict != 0 {
 			if again, err := r.evict(q, full, over); err != nil {
-				return nil, err
+				return err
 			} else if again {
 				continue
 			}
@@ -179,9 +179,9 @@ func (r *room) reserve(ctx context.Context, q *Queues, routes []*store.Mask, ite
 		select {
 		case <-freed:
 		case <-ctx.Done():
-			return nil, full.err
+			return full.err
 		case <-q.stopping:
-			return nil, ErrStopping
+			return ErrStopping
 		}
 	}
 }
@@ -216,12 +216,12 @@ func (r *room) evict(q *Queues, full *refusal, over map[uint32]bool) (again bool
 
 // fit decides, per item, which sinks drop it; or says why the request does not fit. What never fits comes first, and what
 // blocks before what would evict: a request that is refused ends nothing. r.mu is held.
-func (r *room) fit(routes []*store.Mask, items []store.Item, over map[uint32]bool) ([][]uint32, *refusal) {
+func (r *room) fit(items []store.Item, over map[uint32]bool) ([][]uint32, *refusal) {
 	dropped := make([][]uint32, len(items))
 	extra := map[uint32]store.Tally{}
 	var blocks, evicts *refusal
 	for i := range items {
-		for _, n := range routes[i].To {
+		for _, n := range items[i].Mask.To {
 			h := r.holds[n]
 			if h == nil {
 				continue
@@ -232,7 +232,7 @@ func (r *room) fit(routes []*store.Mask, items []store.Item, over map[uint32]boo
 				dropped[i] = append(dropped[i], n)
 				continue
 			case !h.fits(sum):
-				return nil, &refusal{err: h.tooLarge(n, i, routes, items), never: true}
+				return nil, &refusal{err: h.tooLarge(n, i, items), never: true}
 			case over[n], h.fits(h.Add(sum)):
 			case h.blocks():
 				blocks = &refusal{err: &FullError{Sink: h.sink}}
@@ -252,10 +252,10 @@ func (r *room) fit(routes []*store.Mask, items []store.Item, over map[uint32]boo
 func (h *hold) blocks() bool { return h.OnFull == Block || h.OnFull == BuryOldest && h.held.Load() }
 
 // tooLarge says what the request has for a queue that will never have room for it; item is where it comes to be too much.
-func (h *hold) tooLarge(queue uint32, item int, routes []*store.Mask, items []store.Item) error {
+func (h *hold) tooLarge(queue uint32, item int, items []store.Item) error {
 	var sum store.Tally
 	for i := range items {
-		if slices.Contains(routes[i].To, queue) {
+		if slices.Contains(items[i].Mask.To, queue) {
 			sum = sum.Add(store.Tally{Items: 1, Bytes: int64(len(items[i].Body))})
 		}
 	}
@@ -274,22 +274,20 @@ func (h *hold) fits(t store.Tally) bool {
 }
 
 // take holds the places that fit found. r.mu is held.
-func (r *room) take(masks *interner, routes []*store.Mask, dropped [][]uint32, items []store.Item) []*store.Mask {
-	out := make([]*store.Mask, len(items))
-	for i, route := range routes {
-		out[i] = route
+func (r *room) take(masks *interner, dropped [][]uint32, items []store.Item) {
+	for i := range items {
+		it := &items[i]
 		if len(dropped[i]) > 0 {
-			to := slices.DeleteFunc(slices.Clone(route.To), func(n uint32) bool { return slices.Contains(dropped[i], n) })
-			out[i] = masks.intern(to, dropped[i])
+			to := slices.DeleteFunc(slices.Clone(it.Mask.To), func(n uint32) bool { return slices.Contains(dropped[i], n) })
+			it.Mask = masks.intern(to, dropped[i])
 		}
-		for _, n := range out[i].To {
+		for _, n := range it.Mask.To {
 			if h := r.holds[n]; h != nil {
-				h.Tally = h.Add(store.Tally{Items: 1, Bytes: int64(len(items[i].Body))})
+				h.Tally = h.Add(store.Tally{Items: 1, Bytes: int64(len(it.Body))})
 				h.coming++
 			}
 		}
 	}
-	return out
 }
 
 // unreserve gives back the places of items that were not stored.

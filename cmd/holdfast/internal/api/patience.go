@@ -8,25 +8,32 @@ import (
 // A patience is a context that ends when it was not renewed for a while. It stands for the context.WithTimeout of each line
 // of a stream, which made more than a third of the objects that the service allocated. One goroutine uses it.
 type patience struct {
-	context.Context // for its values; it never ends
-	limit           time.Duration
+	context.Context               // for its values; it never ends
+	lease                         // of timer
 	over            chan struct{} // closed by timer
 	timer           *time.Timer   // nil: never asked for
 }
 
 func newPatience(ctx context.Context, limit time.Duration) *patience {
-	return &patience{Context: context.WithoutCancel(ctx), limit: limit}
+	p := &patience{Context: context.WithoutCancel(ctx)}
+	p.lease = lease{set: p.ring, length: limit}
+	return p
 }
 
 // renew returns it with all of its time before it.
 func (p *patience) renew() context.Context {
+	p.extend()
+	return p
+}
+
+func (p *patience) ring(at time.Time) error {
 	if p.timer != nil && p.timer.Stop() {
-		p.timer.Reset(p.limit)
-		return p
+		p.timer.Reset(time.Until(at))
+		return nil
 	}
 	over := make(chan struct{})
-	p.over, p.timer = over, time.AfterFunc(p.limit, func() { close(over) })
-	return p
+	p.over, p.timer = over, time.AfterFunc(time.Until(at), func() { close(over) })
+	return nil
 }
 
 // stop lets go of its timer.

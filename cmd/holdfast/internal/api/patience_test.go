@@ -22,7 +22,7 @@ func TestPatienceEndsWhenItIsNotRenewed(t *testing.T) {
 			}
 		}
 		over := p.renew().Done()
-		time.Sleep(61 * time.Second)
+		time.Sleep(64 * time.Second) // a minute and a sixteenth, see lease
 		select {
 		case <-over:
 		default:

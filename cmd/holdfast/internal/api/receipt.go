@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -11,9 +12,8 @@ import (
 
 // answerReceipts answers that the items are durable.
 func (s *Server) answerReceipts(w http.ResponseWriter, d head, receipts []queue.Receipt) {
-	var enc encoder
 	if !d.format.several() {
-		s.answer(w, http.StatusAccepted, "application/json", enc.receipt(nil, &receipts[0]))
+		s.answer(w, http.StatusAccepted, "application/json", appendReceipt(nil, &receipts[0]))
 		return
 	}
 	b, duplicates := []byte(`{"items":[`), 0
@@ -21,7 +21,7 @@ func (s *Server) answerReceipts(w http.ResponseWriter, d head, receipts []queue.
 		if i > 0 {
 			b = append(b, ',')
 		}
-		if b = enc.receipt(b, &receipts[i]); receipts[i].Duplicate {
+		if b = appendReceipt(b, &receipts[i]); receipts[i].Duplicate {
 			duplicates++
 		}
 	}
@@ -32,19 +32,13 @@ func (s *Server) answerReceipts(w http.ResponseWriter, d head, receipts []queue.
 	s.answer(w, http.StatusAccepted, "application/json", append(b, '}'))
 }
 
-// An encoder writes receipts by hand: a stream has hundreds of thousands a second. It remembers the text of the last
-// time, for a group commit has one. One goroutine uses it.
-type encoder struct {
-	ms   int64
-	text []byte
-}
-
-// receipt appends {"id","accepted","duplicate","routed_to":[…]}; a duplicate has no routed_to.
-func (e *encoder) receipt(b []byte, r *queue.Receipt) []byte {
+// appendReceipt appends {"id","accepted","duplicate","routed_to":[…]}; a duplicate has no routed_to. It is written by hand: a
+// stream has hundreds of thousands a second.
+func appendReceipt(b []byte, r *queue.Receipt) []byte {
 	b = append(b, `{"id":"`...)
 	b = appendID(b, r)
 	b = append(b, `","accepted":"`...)
-	b = append(b, e.time(r.Accepted)...)
+	b = append(b, textOf(r.Accepted)...)
 	if r.Duplicate {
 		return append(b, `","duplicate":true}`...)
 	}
@@ -58,11 +52,22 @@ func (e *encoder) receipt(b []byte, r *queue.Receipt) []byte {
 	return append(b, `]}`...)
 }
 
-func (e *encoder) time(t time.Time) []byte {
-	if ms := t.UnixMilli(); e.text == nil || ms != e.ms {
-		e.ms, e.text = ms, t.UTC().AppendFormat(e.text[:0], stamp)
+// A timeText is a time in ms since 1970, and its text.
+type timeText struct {
+	ms   int64
+	text string
+}
+
+// lastText is what textOf said last: all receipts of a group commit have one time, whoever they are for.
+var lastText atomic.Pointer[timeText]
+
+func textOf(t time.Time) string {
+	ms, last := t.UnixMilli(), lastText.Load()
+	if last == nil || last.ms != ms {
+		last = &timeText{ms, when(t)}
+		lastText.Store(last)
 	}
-	return e.text
+	return last.text
 }
 
 func appendID(b []byte, r *queue.Receipt) []byte {

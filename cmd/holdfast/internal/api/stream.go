@@ -49,8 +49,7 @@ type stream struct {
 
 	readable, writable lease // the reader's and the writer's: Options.StreamIdle from the last read or write
 
-	enc       encoder         // the writer's, as what follows
-	ended     context.Context // has ended: to ask a Pending or a Join whether it is ready
+	ended     context.Context // has ended: to ask a Pending or a Join whether it is ready. The writer's, as what follows
 	patience  *patience       // with the queue: Options.AcceptTimeout
 	out       []byte          // not written yet
 	unflushed bool
@@ -67,6 +66,9 @@ type answer struct {
 	err     error
 	until   time.Time // of the wait for the sinks; zero: none
 }
+
+// answers are those that were given: a new one for each line was a seventh of what a service with 64 streams allocated.
+var answers = sync.Pool{New: func() any { return new(answer) }}
 
 // postStream accepts each line for itself, and answers each in order, as soon as it is durable. It is the last request of
 // its connection: a stream may end before its body does, and what is left of that is not to be taken for a request.

@@ -27,7 +27,8 @@ func (st *stream) read() {
 			st.end(err)
 			return
 		}
-		a := &answer{line: st.lines.Line()}
+		a := answers.Get().(*answer)
+		a.line = st.lines.Line()
 		if a.item[0], a.err = mk.item(text, a.line); a.err == nil {
 			a.request = queue.Request{Scope: st.scope, Source: sourceStream, Items: a.item[:], Join: st.head.wait > 0}
 			a.pending, a.err = st.submit(a.request)

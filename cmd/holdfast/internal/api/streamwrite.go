@@ -45,12 +45,14 @@ func (st *stream) next() (*answer, bool) {
 	return a, ok
 }
 
-// done gives back the room that a line took.
+// done gives back the room that a line took, and its answer.
 func (st *stream) done(a *answer) {
 	st.bytes.Add(-a.size())
 	if !st.uncertain {
 		st.final.Store(int64(a.line))
 	}
+	*a = answer{}
+	answers.Put(a)
 	select {
 	case st.freed <- struct{}{}:
 	default:
@@ -76,7 +78,7 @@ func (st *stream) answer(a *answer) {
 	case accepted.Join != nil:
 		st.out = append(append(st.out, `,"item":`...), encode(state)...)
 	default:
-		st.out = st.enc.receipt(append(st.out, `,"receipt":`...), &accepted.Receipts[0])
+		st.out = appendReceipt(append(st.out, `,"receipt":`...), &accepted.Receipts[0])
 	}
 	st.out = append(st.out, "}\n"...)
 }
