@@ -103,23 +103,39 @@ func TestPaddedLogOfFormat1IsRead(t *testing.T) {
 		made.append(item(512, maskA))
 	}
 	made.close(true)
-	name := segmentName(1, 1) + ".log"
-	golden := filepath.Join("testdata", "v1.2", name)
-	b, err := os.ReadFile(filepath.Join(made.dir, name))
-	equal(t, "error", err, nil)
-	b = bytes.TrimRight(b, "\x00")
-	if *update {
-		equal(t, "error", os.MkdirAll(filepath.Dir(golden), 0o755), nil)
-		equal(t, "error", os.WriteFile(golden, b, 0o644), nil)
-	}
-	kept, err := os.ReadFile(golden)
-	equal(t, "error", err, nil)
-	if !bytes.Equal(b, kept) {
-		t.Error("it is not written as it was")
-	}
-	old := newLog(t)
+	sameAsGolden(made, "v1.2", segmentName(1, 1)+".log")
+}
+
+// Segments of v1.3 say that they begin with what was written again.
+func TestRewrittenLogOfFormat1IsRead(t *testing.T) {
+	made := newLog(t)
+	made.segTail(2).reopen(false).rewriteTail().segTail(1)
+	made.close(true)
+	sameAsGolden(made, "v1.3", segmentName(1, 1)+".log", segmentName(2, 2)+".log")
+	equal(t, "it says so", made.open().log.active.header.Rewritten, true)
+}
+
+// sameAsGolden compares the files of a log that is closed with those of a released format, which are opened as well.
+func sameAsGolden(made *logBench, version string, names ...string) {
+	made.t.Helper()
+	old := newLog(made.t)
 	old.log.close()
-	equal(t, "error", os.CopyFS(old.dir, os.DirFS(filepath.Dir(golden))), nil)
+	for _, name := range names {
+		golden := filepath.Join("testdata", version, name)
+		b, err := os.ReadFile(filepath.Join(made.dir, name))
+		equal(made.t, "error", err, nil)
+		b = bytes.TrimRight(b, "\x00")
+		if *update {
+			equal(made.t, "error", os.MkdirAll(filepath.Dir(golden), 0o755), nil)
+			equal(made.t, "error", os.WriteFile(golden, b, 0o644), nil)
+		}
+		kept, err := os.ReadFile(golden)
+		equal(made.t, "error", err, nil)
+		if !bytes.Equal(b, kept) {
+			made.t.Errorf("%s is not written as it was", name)
+		}
+	}
+	equal(made.t, "error", os.CopyFS(old.dir, os.DirFS(filepath.Join("testdata", version))), nil)
 	old.items, old.known = made.items, logState{Clean: true, Synced: made.known.Synced, Highest: made.known.Highest, OldestNeeded: 1}
 	old.open().expect()
 }
