@@ -57,7 +57,7 @@ func (c *Command) Register(f *flag.FlagSet, dir string) {
 // Check is called when all flags are parsed, with the arguments behind them. It makes a quick run short.
 func (c *Command) Check(rest []string) error {
 	if c.Quick {
-		c.Rounds, c.Scale = 1, min(c.Scale, 0.01)
+		c.Rounds, c.Scale = 1, min(c.Scale, 0.005)
 	}
 	switch {
 	case len(rest) > 0:
