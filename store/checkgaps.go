@@ -58,6 +58,9 @@ func (c *checker) checkGaps(r *logReading, known damageRecord) error {
 		}
 		end = max(end, g.end)
 	}
+	if n := len(r.segs); n > 0 {
+		state.Synced = max(state.Synced, r.segs[n-1].header.KeptEnd)
+	}
 	if state.OldestNeeded >= state.Synced {
 		state.Synced = 0 // nobody wants what is behind
 	}
@@ -100,7 +103,7 @@ func (c *checker) checkEnd(g *segment, known damageRecord, state logState) error
 	if g.sealed && !known.has(g.serial+1) {
 		c.find(g.path, -1, "the next segment is missing: this one was finished when that one was there")
 	}
-	end := max(g.end, state.OldestNeeded)
+	end := max(g.end, g.due(), state.OldestNeeded)
 	if !g.sealed && end < state.Synced { // where its chain is broken it goes on
 		s := newSurvey(g, newBlockReader(g, g.file, g.allocated, readBytes), 0)
 		if err := s.run(); err != nil {

@@ -34,7 +34,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 //	56  i64  id time
 //	64  u32  highest queue number given
 //	68  snapshot: sinks, queues, source positions (uvarints and length-prefixed bytes)
-//	    u8   1: it begins with a group commit that was durable with this header, see RewriteTail
+//	    uvarints: first seq of the group commit that was durable with this header, see RewriteTail, and its end; 0: none was
 //	    zeros
 //	-4  u32  CRC-32C of everything before it, the zeros too
 type segmentHeader struct {
@@ -47,7 +47,8 @@ type segmentHeader struct {
 	Sinks       []Sink
 	Queues      map[uint32]headerQueue
 	Positions   map[string][]byte
-	Rewritten   bool
+	KeptFirst   uint64 // of what RewriteTail put into the segment with its header; 0: nothing
+	KeptEnd     uint64
 }
 
 // A headerQueue is what a header says of a queue.
@@ -69,8 +70,8 @@ func encodeHeader(h *segmentHeader) []byte {
 	b = appendSinks(b, h.Sinks)
 	b = appendHeaderQueues(b, h.Queues)
 	b = appendPositions(b, h.Positions)
-	if h.Rewritten {
-		b = append(b, 1)
+	if h.KeptFirst != 0 {
+		b = binary.AppendUvarint(binary.AppendUvarint(b, h.KeptFirst), h.KeptEnd)
 	}
 	length := (len(b) + 4 + headerUnit - 1) / headerUnit * headerUnit
 	b = append(b, make([]byte, length-4-len(b))...)
@@ -181,7 +182,13 @@ func decodeHeader(b []byte) (*segmentHeader, int, error) {
 	h.Sinks = u.sinks()
 	h.Queues = u.headerQueues()
 	h.Positions = u.positions()
-	h.Rewritten = len(u.b) > 0 && u.byte() == 1
+	if len(u.b) > 0 {
+		h.KeptFirst = u.uvarint()
+	}
+	if h.KeptFirst != 0 {
+		h.KeptEnd = u.uvarint()
+		u.bad = u.bad || h.KeptFirst < h.First || h.KeptEnd <= h.KeptFirst || h.KeptEnd-1 > h.Highest
+	}
 	if u.bad {
 		return nil, 0, errors.New("the header's snapshot does not decode")
 	}

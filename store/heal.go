@@ -26,6 +26,9 @@ type wound struct {
 // heals reports whether damage of the log is dealt with, and not refused.
 func (l *segmentLog) heals() bool { return l.opts.Quarantine != nil }
 
+// Heals reports whether the store deals with damage, and does not refuse it: see Options.Quarantine.
+func (s *Store) Heals() bool { return s.log.heals() }
+
 // givesUp reports whether what the disk did not give is damage.
 func (l *segmentLog) givesUp(err error) bool {
 	return l.heals() && l.opts.GiveUp && errors.Is(err, syscall.EIO)

@@ -30,20 +30,26 @@ func newHealingStore(t testing.TB) *healingStore {
 	h.Store = openStore(t, newQueuesDir(t))
 	mustStore(t, h.Store, Change{Sinks: []Sink{liveSink("a", 1), liveSink("b", 2)}})
 	for h.log.oldest() == 0 || len(h.log.views()) < 5 {
-		var items []Item
-		for i := range 1 + len(h.bodies)%7 {
-			seq := h.Next() + uint64(i)
-			mask := []*Mask{maskA, maskAB, {To: []uint32{2}}}[seq%3]
-			h.bodies[seq] = fmt.Sprintf("item %d: %0300d", seq, seq)
-			items = append(items, Item{Seq: seq, Time: int64(seq), Mask: mask, Body: []byte(h.bodies[seq])})
-		}
-		if _, err := h.Append(items, 1, nil); err != nil {
-			t.Fatal(err)
-		}
+		h.put(1 + len(h.bodies)%7)
 	}
 	equal(t, "error", h.Seal(), nil)
 	mustStore(t, h.Store, Change{QueueTime: 1})
 	return h
+}
+
+// put appends a group commit.
+func (h *healingStore) put(n int) {
+	h.t.Helper()
+	var items []Item
+	for i := range n {
+		seq := h.Next() + uint64(i)
+		mask := []*Mask{maskA, maskAB, {To: []uint32{2}}}[seq%3]
+		h.bodies[seq] = fmt.Sprintf("item %d: %0300d", seq, seq)
+		items = append(items, Item{Seq: seq, Time: int64(seq), Mask: mask, Body: []byte(h.bodies[seq])})
+	}
+	if _, err := h.Append(items, 1, nil); err != nil {
+		h.t.Fatal(err)
+	}
 }
 
 // reopen closes the store and opens it to heal.
@@ -51,6 +57,21 @@ func (h *healingStore) reopen() *healingStore {
 	h.t.Helper()
 	path := h.Path()
 	equal(h.t, "error", h.Close(), nil)
+	return h.open(path)
+}
+
+// crash goes on with a copy of what the store had on disk, that was harmed.
+func (h *healingStore) crash(harm func(dir string)) *healingStore {
+	h.t.Helper()
+	dir := h.t.TempDir()
+	equal(h.t, "error", os.CopyFS(dir, os.DirFS(h.Path())), nil)
+	equal(h.t, "error", h.Close(), nil)
+	harm(dir)
+	return h.open(dir)
+}
+
+func (h *healingStore) open(path string) *healingStore {
+	h.t.Helper()
 	d, err := LockDir(path)
 	equal(h.t, "error", err, nil)
 	if h.Store, err = Open(d, h.opts); err != nil {

@@ -89,8 +89,8 @@ func missing(lost []lostRange, first, end uint64) (parts []hole) {
 // tombstonesMost bounds the items of one block of tombstones.
 const tombstonesMost = 4096
 
-// tombstones makes a block of what a range has from seq on and below end. Not all of it need be lost any more: what came
-// back, as a copy that was made before the damage, is there.
+// tombstones makes a block of what a range has from seq on and below end. What is behind that may be there again, as when a
+// page was put back where it belongs.
 func (r *lostRange) tombstones(seq, end uint64) *Block {
 	mask := &Mask{To: r.to}
 	b := &Block{First: seq, Group: seq, Masks: []*Mask{mask}, Items: make([]Item, min(end-seq, tombstonesMost))}

@@ -278,8 +278,9 @@ func readError(g *segment, off int64, err error) error {
 }
 
 // Item returns an item as a queue has it: edited for that queue, evacuated, or from the log. It is a copy, and keeps no
-// buffer alive. ErrNotFound: never given. ErrReleased: no longer kept. ErrLost: it is damaged or missing; then the item has
-// its Mask, and its Time if what is left near it tells that beyond doubt, else 0. Damage is dealt with as by a Reader.
+// buffer alive. ErrNotFound: never given. ErrReleased: no longer kept. ErrLost: it is damaged or missing, or was and was told
+// as that; then the item has its Mask, and its Time if what is left near it tells that beyond doubt, else 0. Damage is dealt
+// with as by a Reader.
 func (s *Store) Item(queue uint32, seq uint64) (Item, error) {
 	it, ok, err := s.queues.body(queue, seq)
 	if err != nil || ok {
@@ -305,6 +306,9 @@ func (l *segmentLog) item(seq uint64) (Item, error) {
 		it, err := l.itemIn(&v, seq)
 		if err != nil && g.gone.Load() {
 			return Item{}, ErrReleased
+		}
+		if errors.Is(err, ErrNotFound) && tries == 0 {
+			continue // another reader may just have found that it is lost
 		}
 		if !l.mends(err, tries) {
 			return it, err

@@ -85,7 +85,7 @@ func (l *segmentLog) cut(g *segment, f *os.File, size int64) error {
 func (l *segmentLog) appendAgain(t *tornGroup, snap snapshot) error {
 	l.spareMu.Lock()
 	defer l.spareMu.Unlock()
-	g, b := l.newHeader(l.firstOfNew(0), snap, true)
+	g, b := l.newHeader(l.firstOfNew(0), snap, t.items)
 	total := l.enc.plan(t.items, g.first, t.queueTime, t.positions)
 	group, blocks := l.enc.encode(t.items, t.group, t.queueTime, g.seed, g.start, total)
 	b = append(b, group...)

@@ -86,7 +86,7 @@ func (l *segmentLog) rotate(next uint64, snap func() snapshot) error {
 		l.rotateSoon.Store(true)
 		return l.refuse("append: new segment", err)
 	}
-	g, b := l.newHeader(l.firstOfNew(next), snap(), false)
+	g, b := l.newHeader(l.firstOfNew(next), snap(), nil)
 	if err := l.install(spare, g, b); err != nil {
 		l.rotateSoon.Store(true)
 		return err
@@ -104,14 +104,17 @@ func (l *segmentLog) firstOfNew(next uint64) uint64 {
 	return next
 }
 
-// newHeader makes the next segment and the bytes of its header. rewritten: it begins with a group commit from the one before.
-func (l *segmentLog) newHeader(first uint64, snap snapshot, rewritten bool) (*segment, []byte) {
+// newHeader makes the next segment and the bytes of its header. kept is what is to be durable with that.
+func (l *segmentLog) newHeader(first uint64, snap snapshot, kept []Item) (*segment, []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h := &segmentHeader{
 		UUID: l.uuid, Serial: 1, First: first, Highest: l.seq - 1, IDTime: l.newest,
 		QueueNumber: max(snap.QueueNumber, l.queueNo), Sinks: snap.Sinks,
-		Queues: make(map[uint32]headerQueue), Positions: l.positions, Rewritten: rewritten,
+		Queues: make(map[uint32]headerQueue), Positions: l.positions,
+	}
+	if len(kept) > 0 {
+		h.KeptFirst, h.KeptEnd = kept[0].Seq, kept[len(kept)-1].Seq+1
 	}
 	if n := len(l.segs); n > 0 {
 		h.Serial = l.segs[n-1].serial + 1

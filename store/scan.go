@@ -125,6 +125,7 @@ func (g *segment) become(x *examination) {
 // scanNewest scans the segment that was written last. Its header says what was accepted before it.
 func (l *segmentLog) scanNewest(g *segment, known logState) error {
 	l.adopt(g)
+	known.Synced = max(known.Synced, g.header.KeptEnd)
 	n := len(l.hurt.lost)
 	l.baseless = l.baseless || l.hurt.has(g.serial) || n > 0 && l.hurt.lost[n-1].end > g.first
 	if g.sealed { // the ones behind it are missing
@@ -200,7 +201,7 @@ var errCutShort = errors.New("the log was durable beyond its end")
 
 // checkEnd misses what was durable behind the newest segment.
 func (l *segmentLog) checkEnd(g *segment, off int64, known logState) error {
-	end := max(g.end, l.torn.end)
+	end := max(g.end, g.due(), l.torn.end)
 	if end >= known.Synced {
 		return nil
 	}

@@ -170,11 +170,10 @@ func (l *segmentLog) newSegment(h *segmentHeader, length int64) *segment {
 	return g
 }
 
-// due is the lowest seq that a segment must have. It may begin with a gap, of seqs that were left out; but one that begins
-// with a group commit that was written again has what was kept of that from its first seq on, durable with its header.
+// due is the lowest seq that a segment must have. It may begin with a gap, of seqs that were left out.
 func (g *segment) due() uint64 {
-	if g.header.Rewritten {
-		return g.first
+	if g.header.KeptFirst != 0 {
+		return g.header.KeptFirst
 	}
 	return max(g.first, g.header.Highest+1)
 }

@@ -403,6 +403,28 @@ func TestReaderSkipsStretchesWithoutItsQueue(t *testing.T) {
 	b.expect().reopen(true).expect()
 }
 
+// What was kept stands behind the snapshot, where that leaves room for it and where it does not.
+func TestHeaderSaysWhatWasKeptWhateverItsLength(t *testing.T) {
+	t.Parallel()
+	for n := range 2 * headerUnit {
+		for _, kept := range [][2]uint64{{}, {5, 6}, {300, 70_000}} {
+			h := &segmentHeader{Serial: 2, First: 5, Highest: 70_000, KeptFirst: kept[0], KeptEnd: kept[1]}
+			h.Sinks = []Sink{{Name: strings.Repeat("x", n), State: Active}}
+			b := encodeHeader(h)
+			got, length, err := decodeHeader(append(b, 0xff))
+			if err != nil || length != len(b) || got.KeptFirst != kept[0] || got.KeptEnd != kept[1] || len(got.Sinks) != 1 {
+				t.Fatalf("a name of %d bytes, kept %v: %+v, %v", n, kept, got, err)
+			}
+		}
+	}
+	for _, kept := range [][2]uint64{{4, 6}, {6, 6}, {6, 9}} {
+		b := encodeHeader(&segmentHeader{First: 5, Highest: 7, KeptFirst: kept[0], KeptEnd: kept[1]})
+		if h, _, err := decodeHeader(b); err == nil {
+			t.Errorf("kept %v: %+v", kept, h)
+		}
+	}
+}
+
 func TestHeaderOfANewSegmentRepeatsTheQueues(t *testing.T) {
 	t.Parallel()
 	b := newLog(t)

@@ -52,7 +52,7 @@ func (s *survey) run() error {
 			chain = true
 			continue
 		}
-		if off, chain, err = s.resync(off); err != nil {
+		if off, chain, err = s.resync(off, chain); err != nil {
 			return err
 		}
 	}
@@ -102,8 +102,8 @@ func notShort(err error) error {
 }
 
 // resync returns the offset of the next header that checks, or of what is behind the next copy: that one's block it
-// takes, and what follows is chained to it.
-func (s *survey) resync(lost int64) (off int64, chain bool, err error) {
+// takes, and what follows is chained to it. chained: what stands at lost is.
+func (s *survey) resync(lost int64, chained bool) (off int64, chain bool, err error) {
 	for p := lost; p+4 <= s.size; {
 		b, err := s.at(p, 4)
 		if err != nil {
@@ -126,7 +126,7 @@ func (s *survey) resync(lost int64) (off int64, chain bool, err error) {
 				return 0, false, err
 			}
 			if start := p - int64(h.headerLen()) - int64(h.ItemsLen); ok && start >= lost {
-				s.take(foundBlock{h, start, p + blockFixed, false})
+				s.take(foundBlock{h, start, p + blockFixed, chained && start == lost})
 				return start + int64(h.size()), true, nil
 			}
 		}

@@ -219,39 +219,6 @@ func TestTornFirstGroupBehindAGapIsNoDamage(t *testing.T) {
 	b.open().rewriteTail().expect()
 }
 
-// Guarantee G6, in part: a segment that begins with what was written again has no gap there. If that does not check it is
-// lost, and not taken for seqs that were left out.
-func TestWhatWasWrittenAgainIsNoGap(t *testing.T) {
-	t.Parallel()
-	for later := range 4 {
-		for _, heal := range []bool{false, true} {
-			b := newLog(t)
-			b.segTail(2).reopen(false).rewriteTail()
-			again := b.items[1].Seq
-			b.segTail(1 + later)
-			g := b.log.active
-			equal(t, "it has the item", g.first, again)
-			b.close(false)
-			edit(t, g.path, func(img []byte) []byte {
-				img[g.start+8] ^= 1
-				return img
-			})
-			if heal {
-				b.opts.Quarantine = func(string, bool) error { return nil }
-			}
-			err := b.tryOpen()
-			if !heal {
-				equal(t, fmt.Sprint("damage with ", later, " behind it"), isDamage(err), true)
-				continue
-			}
-			equal(t, "error", err, nil)
-			if len(b.log.wounds) != 1 || len(b.log.wounds[0].lost) != 1 || b.log.wounds[0].lost[0].first != again || b.log.wounds[0].lost[0].end != again+1 {
-				t.Errorf("%d behind it: %+v, want %d lost", later, b.log.wounds, again)
-			}
-		}
-	}
-}
-
 func TestAppendBeforeRewriteTailPanics(t *testing.T) {
 	t.Parallel()
 	b := newLog(t)
