@@ -120,7 +120,7 @@ func (q *Queues) DeadLetter(sink string, id uuid.UUID) (DeadLetter, error) {
 
 func (q *Queues) letter(s *sink, w store.Row) (DeadLetter, error) {
 	it, err := q.st.Item(s.queue.number, w.Seq)
-	lost := errors.Is(err, store.ErrLost)
+	lost := errors.Is(err, store.ErrLost) || errors.Is(err, store.ErrNotFound) // the latter: damage that nobody saw
 	if err != nil && !lost {
 		return DeadLetter{}, fmt.Errorf("dead letter %d of sink %s: %w", w.Seq, s.Name, err)
 	}

@@ -44,7 +44,7 @@ func (q *Queues) Feed(sink string) (*Feed, error) {
 // Next appends between one and max deliveries to dst, and waits while there is none: nothing is due, the sink is
 // paused, or as much is out as may be. With order strict nothing comes while something is out that dst does not hold, and
 // nothing that is behind a delivery that waits for its retry. It returns an error when ctx ends, when the store has failed,
-// and when what is next is damaged and the store refuses damage; one that heals has what is lost settled as that.
+// and when what is next is damaged and the store refuses damage; with one that heals, what is lost is settled as that.
 // One goroutine at a time calls it.
 func (f *Feed) Next(ctx context.Context, dst []Delivery, max int) ([]Delivery, error) {
 	f.u.makeWay(ctx)
@@ -202,9 +202,9 @@ func (u *queue) handOne(dst []Delivery, strict bool, now, wall int64) (_ []Deliv
 }
 
 // isLost reports whether a row's item can never be read. One that was never given, for all that the log knows, has no row but
-// by damage that nobody saw: it must not hold up the sink for ever.
+// by damage that nobody saw: where damage is not refused, it must not hold up the sink for ever.
 func (u *queue) isLost(w *row, err error) bool {
-	if errors.Is(err, store.ErrNotFound) {
+	if errors.Is(err, store.ErrNotFound) && u.all.st.Heals() {
 		u.all.o.Log.Error("an item that is owed is not in the log: it counts as lost", "sink", u.sink.Name, "seq", w.Seq)
 		return true
 	}

@@ -29,7 +29,11 @@ func (l *latch) isSet() bool { return l.waiting.Load() == latched }
 
 // set lets all who wait go on. It is called once.
 func (l *latch) set() {
-	for w := l.waiting.Swap(latched); w != nil; {
+	w := l.waiting.Swap(latched)
+	if w == latched {
+		panic("queue: a latch is set twice")
+	}
+	for w != nil {
 		next := w.next // with the message it is the waiter's again
 		w.set <- struct{}{}
 		w = next
@@ -46,7 +50,7 @@ func (l *latch) wait(over <-chan struct{}, free *waitings) bool {
 		select {
 		case <-w.set:
 		case <-over:
-			return false // the latch still has it
+			return false // the latch has it until it is set
 		}
 	}
 	w.next = nil

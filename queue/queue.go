@@ -236,11 +236,11 @@ func (o *outbox) add(it *store.Item) uint64 {
 	return o.first + uint64(len(o.slots)-1)
 }
 
-// makeRoom moves what is out to the front of the room, or to a larger one where that is half full.
+// makeRoom moves what is out to the front of the room, or to another one where that is half full, or far too large.
 func (o *outbox) makeRoom() {
 	was := o.slots
-	if 2*len(was) >= len(o.room) {
-		o.room = make([]slot, max(64, 4*len(was)))
+	if n := len(was); 2*n >= len(o.room) || len(o.room) > 4096 && 64*n < len(o.room) {
+		o.room = make([]slot, max(64, 4*n))
 	}
 	o.slots = o.room[:copy(o.room, was)]
 	clear(o.room[len(was):])

@@ -40,8 +40,8 @@ func dialStream(addr string, n int) (harness.Client, error) {
 	}
 	answers := bufio.NewReaderSize(c, 64<<10)
 	resp, err := http.ReadResponse(answers, nil)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("POST /v1/stream: %s", resp.Status)
+	if err == nil && (resp.StatusCode != http.StatusOK || len(resp.TransferEncoding) == 0) {
+		err = fmt.Errorf("POST /v1/stream: %s, with the transfer encodings %q", resp.Status, resp.TransferEncoding)
 	}
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
