@@ -110,9 +110,15 @@ var inTheTail = []mutant{
 	},
 	{
 		name: "zeros-taken-for-the-end", file: "store/scan.go",
-		old: "end := max(g.end, l.torn.end)",
-		new: "end := max(g.end, l.torn.end, known.Synced)",
+		old: "end := max(g.end, g.due(), l.torn.end)",
+		new: "end := max(g.end, g.due(), l.torn.end, known.Synced)",
 		pkg: "./store", tests: "TestZerosWhereTheLogWasDurableAreDamage",
+	},
+	{
+		name: "kept-taken-for-torn", file: "store/scan.go",
+		old: "known.Synced = max(known.Synced, g.header.KeptEnd)",
+		new: "known.Synced = max(known.Synced, 0*g.header.KeptEnd)",
+		pkg: "./store", tests: "TestWhatWasWrittenAgainIsNoGap",
 	},
 	{
 		name: "missing-segment-not-missed", file: "store/open.go",
