@@ -21,7 +21,7 @@ type load struct {
 
 const (
 	goalShare = 0.5 // the load that the goal is about
-	offerFor  = 4   // seconds: in the first, a service's heap still grows, and is collected once for each doubling
+	offerFor  = 3   // seconds: in the first, a service's heap still grows, and is collected once for each doubling
 )
 
 // latency offers shares of what 64 streams can do at most, to holdfast and to the floor alike: the one that the goal is
