@@ -15,11 +15,9 @@ type waiting struct {
 	next *waiting      // who waits for the same latch
 }
 
-// waitings are those that nobody uses.
-type waitings struct{ sync.Pool }
-
-func newWaitings() *waitings {
-	return &waitings{sync.Pool{New: func() any { return &waiting{set: make(chan struct{}, 1)} }}}
+// newWaitings is a pool of those that nobody uses.
+func newWaitings() *sync.Pool {
+	return &sync.Pool{New: func() any { return &waiting{set: make(chan struct{}, 1)} }}
 }
 
 // latched is what a latch has when it is set.
@@ -41,7 +39,7 @@ func (l *latch) set() {
 }
 
 // wait returns true when the latch is set, and false if over is closed before that was seen.
-func (l *latch) wait(over <-chan struct{}, free *waitings) bool {
+func (l *latch) wait(over <-chan struct{}, free *sync.Pool) bool {
 	w := free.Get().(*waiting)
 	for first := l.waiting.Load(); first != latched; first = l.waiting.Load() {
 		if w.next = first; !l.waiting.CompareAndSwap(first, w) {

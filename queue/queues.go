@@ -152,7 +152,7 @@ type Queues struct {
 
 	requests chan *Pending // to the committer
 	company  company       // of those who send them
-	waitings *waitings     // for their answers
+	waitings *sync.Pool    // for their answers: see newWaitings
 	ops      chan op       // to the marker
 	kick     chan struct{} // to the marker: commit now
 	dirty    chan struct{} // to the marker: something was settled

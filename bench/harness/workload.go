@@ -17,8 +17,8 @@ type Workload struct {
 }
 
 // Workloads are the three of a comparison: one producer, 64 of them, and four with 256 items in flight. At scale 1 the last
-// two take about a second on a small machine. In half of that, a good part of what is seen is what a service
-// does once: its heap grows, and is collected for each doubling.
+// two take half a second to a second on a small machine. In less, a good part of what is seen is what a service does once: its
+// heap grows, and is collected for each doubling.
 func Workloads(scale float64) []Workload {
 	return []Workload{
 		{"p1", 1, 1, Scaled(1_000, scale, 1)},

@@ -63,64 +63,61 @@ func TestLargeRequestsAllocateLittle(t *testing.T) {
 	}
 }
 
-// A receiver that answers early and reads no more holds nobody up, and gets nothing of the buffer's next user.
-func TestReceiverThatStopsReadingGetsNothingOfTheNextUser(t *testing.T) {
+// accept serves one connection to a receiver; gone is closed when it is over.
+func accept(t *testing.T, serve func(c net.Conn)) (url string, gone <-chan struct{}) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	delivered, read := make(chan struct{}), make(chan []byte, 1)
+	t.Cleanup(func() { _ = l.Close() })
+	over := make(chan struct{})
 	go func() {
-		defer close(read)
+		defer close(over)
 		c, err := l.Accept()
 		if err != nil {
 			return
 		}
 		defer c.Close()
+		serve(c)
+	}()
+	return "http://" + l.Addr().String(), over
+}
+
+// A receiver that answers early and reads no more holds nobody up, and gets nothing of the buffer's next user.
+func TestReceiverThatStopsReadingGetsNothingOfTheNextUser(t *testing.T) {
+	delivered, rest := make(chan struct{}), []byte(nil)
+	url, gone := accept(t, func(c net.Conn) {
 		in := bufio.NewReader(c)
 		if _, err := http.ReadRequest(in); err != nil {
 			t.Error(err)
 		}
 		_, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 		<-delivered
-		b, _ := io.ReadAll(in) // up to where the sink gave up
-		read <- b
-	}()
-	s := newSink(t, webhook.Options{URL: "http://" + l.Addr().String(), Format: sinks.JSON})
+		rest, _ = io.ReadAll(in) // up to where the sink gave up
+	})
+	s := newSink(t, webhook.Options{URL: url, Format: sinks.JSON})
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	began := time.Now()
-	err = s.Deliver(ctx, sinktest.Items(strings.Repeat("a", 30<<20))) // more than sockets hold
+	err := s.Deliver(ctx, sinktest.Items(strings.Repeat("a", 30<<20))) // more than sockets hold
 	if e, ok := errors.AsType[*sinks.Error](err); !ok || e.Verdict != sinks.PermanentVerdict || time.Since(began) > 10*time.Second {
 		t.Errorf("%v after %v", err, time.Since(began))
 	}
 	webhook.Scribble(s, 'X')
 	close(delivered)
-	if b := <-read; bytes.IndexByte(b, 'X') >= 0 || len(b) == 0 {
-		t.Errorf("of the %d bytes that came, some are of another item", len(b))
+	if <-gone; bytes.IndexByte(rest, 'X') >= 0 || len(rest) == 0 {
+		t.Errorf("of the %d bytes that came, some are of another item", len(rest))
 	}
 }
 
 // What follows a 101 has no end.
 func TestReceiverThatSwitchesProtocolsHoldsNobodyUp(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	gone := make(chan struct{})
-	go func() {
-		defer close(gone)
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		defer c.Close()
+	url, gone := accept(t, func(c net.Conn) {
 		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
 		_, _ = io.Copy(io.Discard, c) // until the sink hangs up
-	}()
-	s := newSink(t, webhook.Options{URL: "http://" + l.Addr().String()})
+	})
+	s := newSink(t, webhook.Options{URL: url})
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	if err := s.Deliver(ctx, sinktest.Items("x")); err == nil || ctx.Err() != nil {

@@ -67,8 +67,8 @@ type answer struct {
 	until   time.Time // of the wait for the sinks; zero: none
 }
 
-// answers are those that were given: a new one for each line was a seventh of what a service with 64 streams allocated.
-var answers = sync.Pool{New: func() any { return new(answer) }}
+// freeAnswers are those that were given: a new one for each line was a seventh of what a service with 64 streams allocated.
+var freeAnswers = sync.Pool{New: func() any { return new(answer) }}
 
 // postStream accepts each line for itself, and answers each in order, as soon as it is durable. It is the last request of
 // its connection: a stream may end before its body does, and what is left of that is not to be taken for a request.

@@ -27,7 +27,7 @@ func (st *stream) read() {
 			st.end(err)
 			return
 		}
-		a := answers.Get().(*answer)
+		a := freeAnswers.Get().(*answer)
 		a.line = st.lines.Line()
 		if a.item[0], a.err = mk.item(text, a.line); a.err == nil {
 			a.request = queue.Request{Scope: st.scope, Source: sourceStream, Items: a.item[:], Join: st.head.wait > 0}

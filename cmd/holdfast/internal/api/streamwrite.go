@@ -52,7 +52,7 @@ func (st *stream) done(a *answer) {
 		st.final.Store(int64(a.line))
 	}
 	*a = answer{}
-	answers.Put(a)
+	freeAnswers.Put(a)
 	select {
 	case st.freed <- struct{}{}:
 	default:
