@@ -8,11 +8,16 @@ import (
 	"time"
 )
 
-// inCompany runs a test of a company, in which waiting is how many requests wait for the committer.
-func inCompany(t *testing.T, f func(c *company, waiting *atomic.Int64, wait func(requests int) time.Duration)) {
+// inCompany runs a test of a company whose groups are written together, where n requests a millisecond come to groups that
+// are written alone. waiting is how many requests wait for the committer.
+func inCompany(t *testing.T, n int, f func(c *company, waiting *atomic.Int64, wait func(requests int) time.Duration)) {
 	synctest.Test(t, func(t *testing.T) {
-		c, waiting := &company{here: make(chan struct{}, 1)}, new(atomic.Int64)
-		f(c, waiting, func(requests int) time.Duration {
+		c, waiting := newCompany(func() time.Duration { return 0 }), new(atomic.Int64)
+		for !c.waits {
+			time.Sleep(time.Millisecond)
+			c.wrote(n, 0, time.Millisecond)
+		}
+		f(&c, waiting, func(requests int) time.Duration {
 			began := time.Now()
 			c.wait(t.Context(), requests, func() int { return int(waiting.Load()) })
 			return time.Since(began)
@@ -21,8 +26,8 @@ func inCompany(t *testing.T, f func(c *company, waiting *atomic.Int64, wait func
 }
 
 func TestGroupWaitsForThoseWhoWereJustAnswered(t *testing.T) {
-	inCompany(t, func(c *company, waiting *atomic.Int64, wait func(int) time.Duration) {
-		c.wrote(3, 1, 10*time.Millisecond)
+	inCompany(t, 1, func(c *company, waiting *atomic.Int64, wait func(int) time.Duration) {
+		c.wrote(3, 1, time.Millisecond)
 		for i := range 3 { // the others come back one by one
 			time.AfterFunc(time.Duration(i+1)*time.Millisecond, func() { c.came(int(waiting.Add(1))) })
 		}
@@ -39,21 +44,30 @@ func TestGroupWaitsForThoseWhoWereJustAnswered(t *testing.T) {
 }
 
 func TestSingleProducerWaitsForNobody(t *testing.T) {
-	inCompany(t, func(c *company, _ *atomic.Int64, wait func(int) time.Duration) {
-		for range 3 {
+	inCompany(t, 1, func(c *company, _ *atomic.Int64, wait func(int) time.Duration) {
+		for range 100 {
+			c.wrote(1, 0, time.Millisecond)
 			if took := wait(1); took != 0 {
 				t.Errorf("it waits for %v", took)
 			}
-			c.wrote(1, 0, 10*time.Millisecond)
 		}
 	})
 }
 
-// A disk that hung for long does not make the next group wait as long; and a group does not wait for more than can wait.
+// A group waits no longer than as many take to come alone, counted from the group before; nor for more than can wait, nor for
+// long.
 func TestWaitForCompanyHasBounds(t *testing.T) {
-	inCompany(t, func(c *company, waiting *atomic.Int64, wait func(int) time.Duration) {
-		c.wrote(2, 0, time.Minute)
-		if took := wait(1); took != longest {
+	inCompany(t, 2, func(c *company, waiting *atomic.Int64, wait func(int) time.Duration) {
+		c.wrote(6, 0, time.Millisecond)
+		time.Sleep(time.Millisecond)
+		if took := wait(1); took != 2*time.Millisecond {
+			t.Errorf("it waits for %v where 6 take 3 ms, of which 1 is over", took)
+		}
+		if took := wait(1); took != 0 {
+			t.Errorf("it waits for %v where all time is over", took)
+		}
+		c.wrote(600, 0, time.Minute)
+		if took := wait(1); took != longestWait {
 			t.Errorf("it waits for %v", took)
 		}
 		c.wrote(3*maxRequests, 0, time.Minute)
@@ -63,41 +77,10 @@ func TestWaitForCompanyHasBounds(t *testing.T) {
 	})
 }
 
-// Half of a write is the most that a group waits, and what was in vain is not repeated at once.
-func TestWaitInVainIsShortAndSeldom(t *testing.T) {
-	inCompany(t, func(c *company, waiting *atomic.Int64, wait func(int) time.Duration) {
-		waits := 0
-		for range 200 {
-			c.wrote(2, 0, 10*time.Millisecond)
-			switch took := wait(1); took {
-			case 0:
-			case 5 * time.Millisecond:
-				waits++
-			default:
-				t.Fatalf("it waits for %v", took)
-			}
-		}
-		if waits != 8 { // after 0, 1, 3, 7, 15, 31, 63, 63 without
-			t.Errorf("%d waits of 200", waits)
-		}
-		for c.skip > 0 {
-			wait(1)
-		}
-		time.AfterFunc(time.Millisecond, func() { waiting.Store(1); c.came(1) })
-		if took := wait(1); took != time.Millisecond {
-			t.Errorf("company came after %v", took)
-		}
-		if waiting.Store(0); wait(1) == 0 {
-			t.Error("after a wait that was not in vain the next group does not wait")
-		}
-	})
-}
-
 func TestStopEndsTheWaitForCompany(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := &company{here: make(chan struct{}, 1)}
-		c.wrote(2, 0, time.Hour)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	inCompany(t, 1, func(c *company, _ *atomic.Int64, _ func(int) time.Duration) {
+		c.wrote(100, 0, time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 		defer cancel()
 		began := time.Now()
 		c.wait(ctx, 1, func() int { return 0 })
@@ -105,4 +88,95 @@ func TestStopEndsTheWaitForCompany(t *testing.T) {
 			t.Errorf("it took %v", took)
 		}
 	})
+}
+
+// A load is what a group has, how long it is after the one before, and how busy the process is, where groups are written alone
+// and together.
+type load struct{ alone, together way }
+
+type way struct {
+	requests int
+	takes    time.Duration
+	busy     float64
+}
+
+// Producers that come back at once, and those that come on a schedule: all 64 are in a group that waits. Those that come back
+// after a while keep a process busy that has more to do than that, but come less often to a group that waits.
+var (
+	eager     = load{way{28, 650 * time.Microsecond, 1.05}, way{64, 1350 * time.Microsecond, 0.95}}
+	scheduled = load{way{8, 350 * time.Microsecond, 1.05}, way{64, 2800 * time.Microsecond, 0.7}}
+	slow      = load{way{8, 350 * time.Microsecond, 1.9}, way{64, 4000 * time.Microsecond, 1.9}}
+)
+
+// A test of which way it goes.
+type wayTest struct {
+	company
+	used time.Duration
+}
+
+func newWayTest() *wayTest {
+	t := &wayTest{}
+	t.company = newCompany(func() time.Duration { return t.used })
+	return t
+}
+
+// write writes so many requests, and returns the share of them that was written together.
+func (t *wayTest) write(l load, requests int) float64 {
+	together := 0
+	for left := requests; left > 0; {
+		w := l.alone
+		if t.waits {
+			w = l.together
+			together += w.requests
+		}
+		time.Sleep(w.takes)
+		t.used += time.Duration(w.busy * float64(w.takes))
+		t.wrote(w.requests, 0, w.takes/2)
+		left -= w.requests
+	}
+	return float64(together) / float64(requests)
+}
+
+func TestGroupsAreWrittenTogetherWhereThereIsEnoughToDo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newWayTest()
+		for range 2 { // the load may change
+			c.write(eager, 300_000)
+			if share := c.write(eager, 1_000_000); share < 0.97 {
+				t.Errorf("%.3f of those who come back at once are together", share)
+			}
+			for _, l := range []load{scheduled, slow} {
+				if share := c.write(l, 100_000); share > 0.25 {
+					t.Errorf("at first %.3f of those who come on a schedule, or late, wait", share)
+				}
+				if share := c.write(l, 1_000_000); share > 0.03 {
+					t.Errorf("%.3f of those who come on a schedule, or late, wait", share)
+				}
+			}
+		}
+	})
+}
+
+// A day without a request is not the pace at which they come.
+func TestPauseIsNotThePaceOfACompany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newWayTest()
+		for range 50 {
+			c.write(scheduled, 300)
+			time.Sleep(24 * time.Hour)
+		}
+		if share := c.write(scheduled, 100_000); share > 0.05 {
+			t.Errorf("after pauses %.3f of those who come on a schedule wait", share)
+		}
+	})
+}
+
+// What the process has used is known, or every wait would look idle.
+func TestProcessKnowsWhatItUsed(t *testing.T) {
+	began, used := time.Now(), cpuTime()
+	for time.Since(began) < 50*time.Millisecond {
+	}
+	if n := cpuTime() - used; n < 5*time.Millisecond {
+		t.Errorf("it used %v of 50 ms in which it did not rest", n)
+	}
 }

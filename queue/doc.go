@@ -37,8 +37,11 @@
 // lock waits for one look through the segment and two commits, once for each damaged segment. The places that read under it
 // (the feed, the marker, an eviction, a status) are in the middle of a step, and not all of them could come back to it.
 //
-// 2026-11-26: a group waits for the producers that were just answered, and not for a time. A delay helped 64 producers in this
-// process as much and cost 64 over sockets a seventh: they come back too slowly for that, which the company finds out.
+// 2026-11-26: a group waits for the producers that were just answered, and not for a time, and only where the process has as
+// much to do meanwhile: company.go. A fixed delay keeps those waiting who come on a schedule. When they come back, how many
+// are there in the end, and how many come a second do not tell the two loads apart: with 64 producers all of that looks alike
+// at half of the rate, or drowns in the noise of a machine that is shared. A wait of at most half a write, which was there
+// first, was too short for producers over sockets.
 // Encoding a group while the one before is flushed was built and measured, and was no gain: on two cores the flush waits for
 // a processor as long as it saves.
 //

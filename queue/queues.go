@@ -204,7 +204,7 @@ func Open(st *store.Store, o Options) (*Queues, error) {
 		join:     newJoin(kick),
 		acks:     newAcks(o.OnAck, st.Noted()),
 		requests: make(chan *Pending, maxRequests),
-		company:  company{here: make(chan struct{}, 1)},
+		company:  newCompany(cpuTime),
 		ops:      make(chan op),
 		kick:     kick,
 		dirty:    make(chan struct{}, 1),
