@@ -41,25 +41,22 @@ type growth struct {
 	harness.Confidence
 }
 
-// How it is measured: the smallest backlog, and how many items each rate is taken from.
+// How it is measured: the smallest backlog, how many items each rate is taken from, and how often.
 const (
 	smallest     = 10_000
 	growthSample = 30_000
-	samples      = 3 // of accepts
+	samples      = 5 // of accepts
 )
 
-// backlog compares the largest backlog with the smallest, in rounds, and measures those between once, for the plot.
+// backlog compares the largest backlog with the smallest, in rounds, and those between once, for the plot.
 func (b *bench) backlog(ctx context.Context) (err error) {
 	g := &growth{}
 	if g.Empty, err = b.emptyRss(ctx); err != nil {
 		return err
 	}
-	small, large := harness.Scaled(smallest, min(1, b.o.Scale), 1000), harness.Scaled(b.o.most, 1, 1000)
-	grow := func(n int, drains bool) func(context.Context) (size, error) {
-		return func(ctx context.Context) (size, error) { return b.grow(ctx, n, drains) }
-	}
+	large := harness.Scaled(b.o.most, 1, 1000)
 	change := harness.Change[size]{What: fmt.Sprintf("backlog of %d", large), Rounds: b.o.Rounds, Steady: acceptOf,
-		Control: grow(small, false), Treated: grow(large, true)}
+		Round: func(ctx context.Context) (harness.Pair[size], error) { return b.grow(ctx, large, true) }}
 	rounds, c, err := change.Run(ctx, b.Session)
 	if err != nil {
 		return err
@@ -67,12 +64,12 @@ func (b *bench) backlog(ctx context.Context) (err error) {
 	g.judge(rounds, c)
 	last := rounds[len(rounds)-1]
 	g.Sizes = append(g.Sizes, last.After)
-	for n := small * 10; n < large; n *= 10 {
-		s, err := b.grow(ctx, n, false)
+	for n := last.After.Waiting * 10; n < large; n *= 10 {
+		p, err := b.grow(ctx, n, false)
 		if err != nil {
 			return fmt.Errorf("%d waiting: %w", n, err)
 		}
-		g.Sizes = append(g.Sizes, s)
+		g.Sizes = append(g.Sizes, p.Treated)
 		b.Tell("backlog of %d", n)
 	}
 	g.Sizes = append(g.Sizes, last.Treated)
@@ -109,7 +106,7 @@ func (b *bench) emptyRss(ctx context.Context) (rss int64, err error) {
 }
 
 // grow lets n items wait, takes the measures, and delivers all.
-func (b *bench) grow(ctx context.Context, n int, drains bool) (s size, err error) {
+func (b *bench) grow(ctx context.Context, n int, drains bool) (p harness.Pair[size], err error) {
 	one, w := harness.Scaled(growthSample, min(1, b.o.Scale), 1000), b.o.p64()
 	w.Items = harness.Scaled(w.Items/2, 1, w.Producers) // so few that the drain outlasts them
 	items := n + samples*one
@@ -117,45 +114,92 @@ func (b *bench) grow(ctx context.Context, n int, drains bool) (s size, err error
 	if drains {
 		all += 2 * w.Items
 	}
-	s.Waiting = n
-	s.Verdict, err = b.inBed(ctx, all, subject.Setup{}, func(d *subject.Bed) error {
-		if err := s.fill(ctx, d, one); err != nil {
+	p.Treated.Verdict, err = b.inBed(ctx, all, subject.Setup{}, func(d *subject.Bed) error {
+		if err := p.Treated.fill(ctx, d, n); err != nil {
 			return err
 		}
-		if err := s.reopen(ctx, d); err != nil {
-			return err
-		}
-		began := time.Now()
-		if err := d.Release(); err != nil {
-			return err
-		}
-		few := harness.Scaled(smallest, min(1, b.o.Scale), 1000) + samples*one
-		if s.Drain, err = rate(ctx, d, few, began); err != nil || !drains {
-			return err
-		}
-		return s.drain(ctx, d, items, w, began)
-	})
-	return s, err
-}
-
-// fill lets the items wait, and takes the rate of some more.
-func (s *size) fill(ctx context.Context, d *subject.Bed, one int) error {
-	if err := d.Hold(); err != nil {
-		return err
-	}
-	if _, err := d.Fill(ctx, 0, s.Waiting); err != nil {
-		return err
-	}
-	var rates []float64
-	for i := range samples {
-		rate, err := d.Fill(ctx, s.Waiting+i*one, one)
+		few, err := b.beside(ctx, &p, d, one)
 		if err != nil {
 			return err
 		}
-		rates = append(rates, rate)
+		began, err := p.Treated.release(ctx, d, min(items, few))
+		if err != nil || !drains {
+			return err
+		}
+		return p.Treated.drain(ctx, d, items, w, began)
+	})
+	return p, err
+}
+
+// beside takes the control from another server, where the fewest items wait, and the rate of accepts from both in turns: a disk
+// that has just written 5 GB is slower than before, for both. It returns how many items the control delivered.
+func (b *bench) beside(ctx context.Context, p *harness.Pair[size], large *subject.Bed, one int) (items int, err error) {
+	few := harness.Scaled(smallest, min(1, b.o.Scale), 1000)
+	items = few + (samples+1)*one
+	var small size
+	var before, after float64
+	small.Verdict, err = b.inBed(ctx, items, subject.Setup{}, func(d *subject.Bed) (err error) {
+		if err = small.fill(ctx, d, few); err != nil {
+			return err
+		}
+		if before, p.Treated.Accept, after, err = inTurns(ctx, d, few, large, p.Treated.Waiting, one); err != nil {
+			return err
+		}
+		small.seen(d)
+		p.Treated.seen(large)
+		_, err = small.release(ctx, d, items)
+		return err
+	})
+	p.Before, p.After = small, small
+	p.Before.Accept, p.After.Accept = before, after
+	return items, err
+}
+
+// inTurns takes the rates of some more items: those of a control before and after each of the other server's.
+func inTurns(ctx context.Context, control *subject.Bed, few int, treated *subject.Bed, many, one int) (before, rate, after float64, err error) {
+	var controls, rates []float64
+	for i := range samples + 1 {
+		r, err := control.Fill(ctx, few+i*one, one)
+		if err != nil {
+			return 0, 0, 0, err
+		}
+		if controls = append(controls, r); i == samples {
+			break
+		}
+		if r, err = treated.Fill(ctx, many+i*one, one); err != nil {
+			return 0, 0, 0, err
+		}
+		rates = append(rates, r)
 	}
-	s.Accept, s.RssAnon, s.DiskBytes = harness.Median(rates), harness.Memory(d.PID(), "RssAnon"), d.DiskUse()
-	return nil
+	return harness.Median(controls[:samples]), harness.Median(rates), harness.Median(controls[1:]), nil
+}
+
+// fill lets n items wait.
+func (s *size) fill(ctx context.Context, d *subject.Bed, n int) error {
+	s.Waiting = n
+	if err := d.Hold(); err != nil {
+		return err
+	}
+	_, err := d.Fill(ctx, 0, n)
+	return err
+}
+
+// seen is what all that waits takes.
+func (s *size) seen(d *subject.Bed) {
+	s.RssAnon, s.DiskBytes = harness.Memory(d.PID(), "RssAnon"), d.DiskUse()
+}
+
+// release restarts the server, and lets the items go, at a rate that it takes from so many.
+func (s *size) release(ctx context.Context, d *subject.Bed, items int) (began time.Time, err error) {
+	if err := s.reopen(ctx, d); err != nil {
+		return began, err
+	}
+	began = time.Now()
+	if err := d.Release(); err != nil {
+		return began, err
+	}
+	s.Drain, err = rate(ctx, d, items, began)
+	return began, err
 }
 
 // reopen restarts the server after a stop in good order, and after a kill.

@@ -30,7 +30,7 @@ func (b *bench) dead(ctx context.Context) error {
 		}
 	}
 	change := harness.Change[harness.Sample]{What: "dead sink", Rounds: b.o.Rounds, Steady: harness.Accept,
-		Control: run(subject.Setup{}), Treated: run(subject.Setup{URLs: []string{hole}})}
+		Round: harness.Between(run(subject.Setup{}), run(subject.Setup{URLs: []string{hole}}))}
 	pairs, c, err := change.Run(ctx, b.Session)
 	if err != nil {
 		return err
@@ -64,10 +64,11 @@ func (b *bench) slow(ctx context.Context) error {
 	w, rate := b.offered(most/2, 1)
 	backlog := harness.Scaled(slowBacklog, b.o.Scale, 1000)
 	change := harness.Change[harness.Sample]{What: "slow sink", Rounds: b.o.Rounds, Steady: harness.P50,
-		Control: func(ctx context.Context) (harness.Sample, error) {
-			return b.RunAt(ctx, subject.Stream(b.binary, sinkCount), w, rate)
-		},
-		Treated: func(ctx context.Context) (harness.Sample, error) { return b.behind(ctx, w, rate, backlog) }}
+		Round: harness.Between(
+			func(ctx context.Context) (harness.Sample, error) {
+				return b.RunAt(ctx, subject.Stream(b.binary, sinkCount), w, rate)
+			},
+			func(ctx context.Context) (harness.Sample, error) { return b.behind(ctx, w, rate, backlog) })}
 	pairs, c, err := change.Run(ctx, b.Session)
 	if err != nil {
 		return err

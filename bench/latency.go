@@ -42,10 +42,11 @@ func (b *bench) latency(ctx context.Context) error {
 			rounds = b.o.Rounds
 		}
 		change := harness.Change[harness.Sample]{What: fmt.Sprintf("latency at %.0f %%", share*100), Rounds: rounds, Steady: harness.P50,
-			Control: func(ctx context.Context) (harness.Sample, error) { return b.RunAt(ctx, floor.TCP(), w, rate) },
-			Treated: func(ctx context.Context) (harness.Sample, error) {
-				return b.RunAt(ctx, subject.Stream(b.binary, sinkCount), w, rate)
-			}}
+			Round: harness.Between(
+				func(ctx context.Context) (harness.Sample, error) { return b.RunAt(ctx, floor.TCP(), w, rate) },
+				func(ctx context.Context) (harness.Sample, error) {
+					return b.RunAt(ctx, subject.Stream(b.binary, sinkCount), w, rate)
+				})}
 		pairs, c, err := change.Run(ctx, b.Session)
 		if err != nil {
 			return fmt.Errorf("at %.0f/s: %w", rate, err)

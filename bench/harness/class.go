@@ -43,7 +43,7 @@ func (s *Session) Prove(ctx context.Context, sys, floor System) (Proof, error) {
 	at := func(sys System, w Workload) func(context.Context) (Sample, error) {
 		return func(ctx context.Context) (Sample, error) { return s.RunAt(ctx, sys, w, float64(time.Second/gap)) }
 	}
-	change := Change[Sample]{"class of " + sys.Name, 1, P50, at(floor, control), at(sys, puts)}
+	change := Change[Sample]{"class of " + sys.Name, 1, P50, Between(at(floor, control), at(sys, puts))}
 	pairs, c, err := change.Run(ctx, s)
 	if err != nil {
 		return Proof{}, fmt.Errorf("class of %s: %w", sys.Name, err)

@@ -138,7 +138,7 @@ func TestControlsThatDriftAreThrownAwayAndCounted(t *testing.T) {
 		return v, nil
 	}
 	var progress strings.Builder
-	c := Change[float64]{"test", 2, func(v float64) float64 { return v }, next, next}
+	c := Change[float64]{"test", 2, func(v float64) float64 { return v }, Between(next, next)}
 	pairs, got, err := c.Run(t.Context(), &Session{Options: Options{Progress: &progress}, began: time.Now()})
 	if diff := cmp.Diff(Confidence{Kept: 2, Drifted: 1}, got); diff != "" || err != nil {
 		t.Errorf("%v %s", err, diff)

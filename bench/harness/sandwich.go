@@ -5,27 +5,26 @@ import "context"
 // A Change is judged by what it does to a system: a dead sink, a backlog, holdfast in place of the floor. T is what one run
 // shows, a Sample or something else.
 type Change[T any] struct {
-	What    string          // for the progress
-	Rounds  int             // to keep
-	Steady  func(T) float64 // the figure of the control that must not drift within a round
-	Control func(context.Context) (T, error)
-	Treated func(context.Context) (T, error)
+	What   string          // for the progress
+	Rounds int             // to keep
+	Steady func(T) float64 // the figure of the control that must not drift within a round
+	Round  func(context.Context) (Pair[T], error)
 }
 
-// A Pair is one round: a treated run between two control runs.
+// A Pair is one round: what was treated, and the control before and after it.
 type Pair[T any] struct{ Before, Treated, After T }
 
 // leastTries is how many noisy rounds are borne where only one is wanted.
 const leastTries = 2
 
-// Run measures control, treated, control in rounds, and throws away those whose controls drift apart: at most as many as
-// are wanted, and some more of a few. Where no round could be kept it returns the noisy ones.
+// Run measures in rounds, and throws away those whose controls drift apart: at most as many as are wanted, and some more of a
+// few. Where no round could be kept it returns the noisy ones.
 func (c Change[T]) Run(ctx context.Context, s *Session) ([]Pair[T], Confidence, error) {
 	var kept, noisy []Pair[T]
 	var conf Confidence
 	for len(kept) < c.Rounds && len(noisy) < max(c.Rounds, leastTries) {
 		q := StartQuiet()
-		p, err := c.round(ctx)
+		p, err := c.Round(ctx)
 		if err != nil {
 			return nil, conf, err
 		}
@@ -43,15 +42,18 @@ func (c Change[T]) Run(ctx context.Context, s *Session) ([]Pair[T], Confidence, 
 	return kept, conf, nil
 }
 
-func (c Change[T]) round(ctx context.Context) (p Pair[T], err error) {
-	if p.Before, err = c.Control(ctx); err != nil {
+// Between is a round of three runs: control, treated, control.
+func Between[T any](control, treated func(context.Context) (T, error)) func(context.Context) (Pair[T], error) {
+	return func(ctx context.Context) (p Pair[T], err error) {
+		if p.Before, err = control(ctx); err != nil {
+			return p, err
+		}
+		if p.Treated, err = treated(ctx); err != nil {
+			return p, err
+		}
+		p.After, err = control(ctx)
 		return p, err
 	}
-	if p.Treated, err = c.Treated(ctx); err != nil {
-		return p, err
-	}
-	p.After, err = c.Control(ctx)
-	return p, err
 }
 
 // Ratios is a figure of the treated by the mean of its controls, over the rounds.
