@@ -105,7 +105,7 @@ type way struct {
 var (
 	eager     = load{way{28, 650 * time.Microsecond, 1.05}, way{64, 1350 * time.Microsecond, 0.95}}
 	scheduled = load{way{8, 350 * time.Microsecond, 1.05}, way{64, 2800 * time.Microsecond, 0.7}}
-	slow      = load{way{8, 350 * time.Microsecond, 1.9}, way{64, 4000 * time.Microsecond, 1.9}}
+	slow      = load{way{8, 350 * time.Microsecond, 1.9}, way{64, 5000 * time.Microsecond, 1.9}}
 )
 
 // A test of which way it goes.
