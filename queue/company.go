@@ -47,8 +47,9 @@ const (
 	newest      = 128  // from so many groups on, those before count half, and so on
 
 	// What a stay together must have of what there was alone. On two cores of which others take some, the first is 0.85 to 1.1
-	// for producers that come back at once, and 0.5 to 0.8 for those on a schedule; the second is 0.8 to 1.3 and 0.8 to 1.
-	leastBusy, leastRate = 0.8, 0.7
+	// for producers that come back at once, and 0.5 to 0.8 for those on a schedule; the second is 0.9 to 1.3 and 0.8 to 1.
+	leastBusy, leastRate = 0.8, 0.9
+	leastSoon            = 0.7 // of the rate, before the stay is over
 
 	// longestWait is for a disk that hung, and for producers that have gone.
 	longestWait = 5 * time.Millisecond
@@ -88,15 +89,15 @@ func (c *company) wrote(requests, waiting int, took time.Duration) {
 		return
 	}
 	c.together.add(requests, between, cpu)
-	switch pays := c.pays(); {
-	case c.together.over() && pays:
-		c.part(leastStay, 4*c.together.stay)
-	case c.together.over(), c.together.written >= enough && !pays:
+	switch over := c.together.over(); {
+	case over && c.pays(leastRate):
+		c.part(2*leastStay, 4*c.together.stay)
+	case over, c.together.written >= enough && !c.pays(leastSoon):
 		c.part(2*c.alone.stay, leastStay)
 	}
 }
 
-func (c *company) pays() bool {
+func (c *company) pays(leastRate float64) bool {
 	return c.together.busy() >= leastBusy*c.alone.busy() && c.together.perSecond() >= leastRate*c.alone.perSecond()
 }
 
