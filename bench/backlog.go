@@ -12,7 +12,7 @@ import (
 // A size is how holdfast is with so many items waiting for three sinks.
 type size struct {
 	Waiting   int     `json:"waiting"`
-	Accept    float64 `json:"accept_per_s"`            // in bursts of 250 from 4 producers, while nothing is delivered
+	Accept    float64 `json:"accept_per_s"`            // of some more, in bursts of 250 from 4 producers, while nothing is delivered
 	Drain     float64 `json:"drain_per_s"`             // deliveries, of the same number of items for every size
 	RssAnon   int64   `json:"rss_anon_bytes"`          // when they wait
 	Reopened  int64   `json:"rss_anon_reopened_bytes"` // after the second start
@@ -32,7 +32,7 @@ type growth struct {
 	Empty    int64          `json:"empty_rss_anon_bytes"`      // of a service that owes nothing
 	Sizes    []size         `json:"sizes"`                     // smallest first; the first and the last of the last round
 	Accept   harness.Spread `json:"accept_ratio"`              // largest by smallest, in the same round
-	Drain    harness.Spread `json:"drain_ratio"`               // likewise
+	Drain    harness.Spread `json:"drain_ratio"`               // likewise; the smallest goes first
 	OpenStop harness.Spread `json:"open_after_stop_ms"`        // with the largest
 	OpenKill harness.Spread `json:"open_after_kill_ms"`        // likewise
 	Grown    harness.Spread `json:"rss_anon_growth_bytes"`     // of the largest beyond the empty service, at its worst
@@ -105,7 +105,7 @@ func (b *bench) emptyRss(ctx context.Context) (rss int64, err error) {
 	return rss, err
 }
 
-// grow lets n items wait, takes the measures, and delivers all.
+// grow lets n items wait, takes the measures of them and of the fewest in a server beside, and delivers all.
 func (b *bench) grow(ctx context.Context, n int, drains bool) (p harness.Pair[size], err error) {
 	one, w := harness.Scaled(growthSample, min(1, b.o.Scale), 1000), b.o.p64()
 	w.Items = harness.Scaled(w.Items/2, 1, w.Producers) // so few that the drain outlasts them
@@ -145,8 +145,6 @@ func (b *bench) beside(ctx context.Context, p *harness.Pair[size], large *subjec
 		if before, p.Treated.Accept, after, err = inTurns(ctx, d, few, large, p.Treated.Waiting, one); err != nil {
 			return err
 		}
-		small.seen(d)
-		p.Treated.seen(large)
 		_, err = small.release(ctx, d, items)
 		return err
 	})
@@ -155,7 +153,8 @@ func (b *bench) beside(ctx context.Context, p *harness.Pair[size], large *subjec
 	return items, err
 }
 
-// inTurns takes the rates of some more items: those of a control before and after each of the other server's.
+// inTurns takes the rates of some more items: those of a control before and after each of the other server's, of which the
+// medians of the first half and of the second are returned.
 func inTurns(ctx context.Context, control *subject.Bed, few int, treated *subject.Bed, many, one int) (before, rate, after float64, err error) {
 	var controls, rates []float64
 	for i := range samples + 1 {
@@ -171,22 +170,19 @@ func inTurns(ctx context.Context, control *subject.Bed, few int, treated *subjec
 		}
 		rates = append(rates, r)
 	}
-	return harness.Median(controls[:samples]), harness.Median(rates), harness.Median(controls[1:]), nil
+	half := len(controls) / 2
+	return harness.Median(controls[:half]), harness.Median(rates), harness.Median(controls[half:]), nil
 }
 
-// fill lets n items wait.
+// fill lets n items wait, and sees what they take.
 func (s *size) fill(ctx context.Context, d *subject.Bed, n int) error {
 	s.Waiting = n
 	if err := d.Hold(); err != nil {
 		return err
 	}
 	_, err := d.Fill(ctx, 0, n)
-	return err
-}
-
-// seen is what all that waits takes.
-func (s *size) seen(d *subject.Bed) {
 	s.RssAnon, s.DiskBytes = harness.Memory(d.PID(), "RssAnon"), d.DiskUse()
+	return err
 }
 
 // release restarts the server, and lets the items go, at a rate that it takes from so many.

@@ -212,7 +212,9 @@ func (q *Queues) commit(g *group) error {
 		}
 		took := time.Since(began)
 		q.metrics.committed(g, took)
-		q.company.wrote(len(g.requests), len(q.requests), took)
+		if q.o.CommitDelay == 0 {
+			q.company.wrote(len(g.requests), len(q.requests), took)
+		}
 		q.publish(g, blocks)
 	}
 	for _, p := range g.requests {

@@ -14,9 +14,9 @@ import (
 //
 // Which of the two it is shows in what there is to do meanwhile. Groups are written alone for a while and then together, and
 // together only as long as the process is about as busy: then it has answers to send and requests to read while it waits.
-// What did better is kept for longer the next time. Over sockets 64 producers get 1.1 times as far so on streams and
-// 1.2 times with POST, for 0.85 of the CPU. Half as many items a second as those can put at most, but on a schedule, would
-// leave the process idle for a third of the time, and wait three times as long: they are written alone.
+// What did better is kept for longer the next time. Over sockets 64 producers get 1.1 times as far so, with less of the CPU.
+// Half as many items a second as those can put at most, but on a schedule, would leave the process idle for a third of the
+// time, and wait four times as long: they are written alone.
 type company struct {
 	here chan struct{} // holds a message when as many are there as are wanted
 	want atomic.Int32  // 0: the committer does not wait
@@ -27,6 +27,7 @@ type company struct {
 	ended    time.Time            // likewise
 	expected int                  // as many as were answered then, with those that had come meanwhile
 	waits    bool                 // groups are written together
+	waited   bool                 // the group that is being written did
 	alone    pace
 	together pace
 }
@@ -37,21 +38,26 @@ type pace struct {
 	written  int // of those
 	requests int // of the newest of them
 	took     time.Duration
+	writing  time.Duration // of that
 	cpu      time.Duration
 }
 
 const (
 	leastStay   = 16
-	longestStay = 4096 // a second or two of a service that is busy
-	enough      = 12   // groups before a stay together may end early
-	newest      = 128  // from so many groups on, those before count half, and so on
+	longestStay = 16384 // some seconds of a service that is busy
+	leastJudged = 8     // groups before a stay together may end early
+	halvedEvery = 128   // so many groups: what was before counts half
 
 	// What a stay together must have of what there was alone. On two cores of which others take some, the first is 0.85 to 1.1
 	// for producers that come back at once, and 0.5 to 0.8 for those on a schedule; the second is 0.9 to 1.3 and 0.8 to 1.
 	leastBusy, leastRate = 0.8, 0.9
-	leastSoon            = 0.7 // of the rate, before the stay is over
+	leastRateSoon        = 0.7 // before the stay is over
 
-	// longestWait is for a disk that hung, and for producers that have gone.
+	// leastWriting is the share of its time that the committer must write, alone, for a wait to be worth a try: who puts a few
+	// hundred items a second only waits.
+	leastWriting = 0.25
+
+	// longestWait is for a disk that hung, and for producers that come slowly or have gone. A longer pause than that says nothing.
 	longestWait = 5 * time.Millisecond
 )
 
@@ -76,29 +82,45 @@ func (c *company) came(waiting int) {
 }
 
 // wrote is told of each group that was written, before it is answered: how many requests it has, and how many wait.
-func (c *company) wrote(requests, waiting int, took time.Duration) {
+func (c *company) wrote(requests, waiting int, writing time.Duration) {
 	now, used := time.Now(), c.cpu()
-	between, cpu := now.Sub(c.ended), used-c.used
-	c.expected, c.ended, c.used = requests+waiting, now, used
-	if between > took+longestWait {
-		return // after a pause, which says nothing
-	}
-	if !c.waits {
-		c.alone.add(requests, between, cpu)
-		c.waits = c.alone.over()
-		return
-	}
-	c.together.add(requests, between, cpu)
-	switch over := c.together.over(); {
-	case over && c.pays(leastRate):
-		c.part(2*leastStay, 4*c.together.stay)
-	case over, c.together.written >= enough && !c.pays(leastSoon):
-		c.part(2*c.alone.stay, leastStay)
+	g := pace{written: 1, requests: requests, took: now.Sub(c.ended), writing: writing, cpu: used - c.used}
+	paused := !c.waited && g.took > writing+longestWait
+	c.expected, c.ended, c.used, c.waited = requests+waiting, now, used, false
+	switch {
+	case paused:
+	case c.waits:
+		c.together.add(g)
+		c.judge()
+	default:
+		c.alone.add(g)
+		c.tryIt()
 	}
 }
 
-func (c *company) pays(leastRate float64) bool {
-	return c.together.busy() >= leastBusy*c.alone.busy() && c.together.perSecond() >= leastRate*c.alone.perSecond()
+// tryIt begins a stay together, once that alone is over.
+func (c *company) tryIt() {
+	if !c.alone.over() {
+		return
+	}
+	if c.waits = c.alone.share(c.alone.writing) >= leastWriting; !c.waits {
+		c.alone = pace{stay: c.alone.stay}
+	}
+}
+
+// judge ends a stay together that is over, or does not pay.
+func (c *company) judge() {
+	switch over := c.together.over(); {
+	case over && c.pays(leastRate):
+		c.part(2*leastStay, 4*c.together.stay)
+	case over, c.together.written >= leastJudged && !c.pays(leastRateSoon):
+		c.part(4*c.alone.stay, leastStay)
+	}
+}
+
+func (c *company) pays(rate float64) bool {
+	a, t := &c.alone, &c.together
+	return t.share(t.cpu) >= leastBusy*a.share(a.cpu) && t.perSecond() >= rate*a.perSecond()
 }
 
 // part ends a stay together, and sets how long the next ones are.
@@ -114,11 +136,12 @@ func (c *company) wait(ctx context.Context, requests int, waiting func() int) {
 	if !c.waits || more <= 0 || waiting() >= more {
 		return
 	}
-	alone := float64(c.expected) / c.alone.perSecond() * float64(time.Second)
-	patience := min(time.Duration(alone), longestWait) - time.Since(c.ended)
+	take := time.Duration(float64(c.expected) / c.alone.perSecond() * float64(time.Second))
+	patience := min(take, longestWait) - time.Since(c.ended)
 	if patience <= 0 {
 		return
 	}
+	c.waited = true
 	c.want.Store(int32(more))
 	defer c.want.Store(0)
 	t := time.NewTimer(patience)
@@ -135,15 +158,15 @@ func (c *company) wait(ctx context.Context, requests int, waiting func() int) {
 }
 
 // add counts a group.
-func (p *pace) add(requests int, took, cpu time.Duration) {
-	if p.written++; p.written%newest == 0 {
-		p.requests, p.took, p.cpu = p.requests/2, p.took/2, p.cpu/2
+func (p *pace) add(g pace) {
+	if p.written += g.written; p.written%halvedEvery == 0 {
+		p.requests, p.took, p.writing, p.cpu = p.requests/2, p.took/2, p.writing/2, p.cpu/2
 	}
-	p.requests, p.took, p.cpu = p.requests+requests, p.took+took, p.cpu+cpu
+	p.requests, p.took, p.writing, p.cpu = p.requests+g.requests, p.took+g.took, p.writing+g.writing, p.cpu+g.cpu
 }
 
 func (p *pace) over() bool { return p.written >= p.stay }
 
 func (p *pace) perSecond() float64 { return float64(p.requests) / p.took.Seconds() }
 
-func (p *pace) busy() float64 { return p.cpu.Seconds() / p.took.Seconds() }
+func (p *pace) share(of time.Duration) float64 { return of.Seconds() / p.took.Seconds() }

@@ -12,7 +12,8 @@ import (
 // are written alone. waiting is how many requests wait for the committer.
 func inCompany(t *testing.T, n int, f func(c *company, waiting *atomic.Int64, wait func(requests int) time.Duration)) {
 	synctest.Test(t, func(t *testing.T) {
-		c, waiting := newCompany(func() time.Duration { return 0 }), new(atomic.Int64)
+		began := time.Now()
+		c, waiting := newCompany(func() time.Duration { return time.Since(began) }), new(atomic.Int64)
 		for !c.waits {
 			time.Sleep(time.Millisecond)
 			c.wrote(n, 0, time.Millisecond)
@@ -45,10 +46,11 @@ func TestGroupWaitsForThoseWhoWereJustAnswered(t *testing.T) {
 
 func TestSingleProducerWaitsForNobody(t *testing.T) {
 	inCompany(t, 1, func(c *company, _ *atomic.Int64, wait func(int) time.Duration) {
-		for range 100 {
+		for range 15 {
+			time.Sleep(time.Millisecond)
 			c.wrote(1, 0, time.Millisecond)
-			if took := wait(1); took != 0 {
-				t.Errorf("it waits for %v", took)
+			if took := wait(1); took != 0 || !c.waits {
+				t.Errorf("it waits for %v; together: %v", took, c.waits)
 			}
 		}
 	})
@@ -77,6 +79,22 @@ func TestWaitForCompanyHasBounds(t *testing.T) {
 	})
 }
 
+// Waits in vain count, as long as they may be: nobody waits for ever for producers that have gone.
+func TestWaitsInVainEnd(t *testing.T) {
+	inCompany(t, 1, func(c *company, _ *atomic.Int64, wait func(int) time.Duration) {
+		var waited time.Duration
+		for range 16 {
+			c.expected = 100
+			waited += wait(1)
+			time.Sleep(time.Millisecond + time.Microsecond)
+			c.wrote(1, 0, time.Millisecond)
+		}
+		if c.waits || waited < longestWait {
+			t.Errorf("after %v of waits in vain groups wait: %v", waited, c.waits)
+		}
+	})
+}
+
 func TestStopEndsTheWaitForCompany(t *testing.T) {
 	inCompany(t, 1, func(c *company, _ *atomic.Int64, _ func(int) time.Duration) {
 		c.wrote(100, 0, time.Minute)
@@ -100,12 +118,12 @@ type way struct {
 	busy     float64
 }
 
-// Producers that come back at once, and those that come on a schedule: all 64 are in a group that waits. Those that come back
-// after a while keep a process busy that has more to do than that, but come less often to a group that waits.
+// Producers that come back at once, and those that come on a schedule: all 64 are in a group that waits. Those that share the
+// process with a drain, which takes the time that a group waits: it is always busy, but fewer come.
 var (
 	eager     = load{way{28, 650 * time.Microsecond, 1.05}, way{64, 1350 * time.Microsecond, 0.95}}
 	scheduled = load{way{8, 350 * time.Microsecond, 1.05}, way{64, 2800 * time.Microsecond, 0.7}}
-	slow      = load{way{8, 350 * time.Microsecond, 1.9}, way{64, 5000 * time.Microsecond, 1.9}}
+	drained   = load{way{28, 650 * time.Microsecond, 1.9}, way{64, 2000 * time.Microsecond, 1.9}}
 )
 
 // A test of which way it goes.
@@ -145,13 +163,46 @@ func TestGroupsAreWrittenTogetherWhereThereIsEnoughToDo(t *testing.T) {
 			if share := c.write(eager, 1_000_000); share < 0.97 {
 				t.Errorf("%.3f of those who come back at once are together", share)
 			}
-			for _, l := range []load{scheduled, slow} {
+			for _, l := range []load{scheduled, drained} {
 				if share := c.write(l, 100_000); share > 0.25 {
-					t.Errorf("at first %.3f of those who come on a schedule, or late, wait", share)
+					t.Errorf("at first %.3f of %v wait", share, l)
 				}
-				if share := c.write(l, 1_000_000); share > 0.03 {
-					t.Errorf("%.3f of those who come on a schedule, or late, wait", share)
+				c.write(l, 1_000_000)
+				if share := c.write(l, 1_000_000); share > 0.01 {
+					t.Errorf("%.3f of %v wait", share, l)
 				}
+			}
+		}
+	})
+}
+
+// What a machine does to a long stay for less than half a second does not end it.
+func TestHiccupDoesNotPartACompany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newWayTest()
+		for range 100_000 {
+			if c.waits && c.together.stay > 1024 {
+				break
+			}
+			c.write(eager, 1)
+		}
+		c.write(eager, 64*200)
+		c.write(load{together: way{64, 1900 * time.Microsecond, 0.95}}, 64*200)
+		if !c.waits {
+			t.Error("it ended")
+		}
+	})
+}
+
+// Of a few hundred items a second hardly any come while another waits.
+func TestFewItemsWaitForNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newWayTest()
+		for range 1000 {
+			time.Sleep(4 * time.Millisecond)
+			c.used += 100 * time.Microsecond
+			if c.wrote(1, 1, 300*time.Microsecond); c.waits {
+				t.Fatal("groups are written together")
 			}
 		}
 	})

@@ -41,7 +41,8 @@
 // much to do meanwhile: company.go. A fixed delay keeps those waiting who come on a schedule. When they come back, how many
 // are there in the end, and how many come a second do not tell the two loads apart: with 64 producers all of that looks alike
 // at half of the rate, or drowns in the noise of a machine that is shared. A wait of at most half a write, which was there
-// first, was too short for producers over sockets.
+// first, was too short for producers over sockets. What else the process does, as a long drain, hides that it would be idle:
+// producers on a schedule may wait beside that, for as long as so many take to come alone, and 5 ms at most.
 // Encoding a group while the one before is flushed was built and measured, and was no gain: on two cores the flush waits for
 // a processor as long as it saves.
 //
