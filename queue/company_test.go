@@ -187,7 +187,7 @@ func TestHiccupDoesNotPartACompany(t *testing.T) {
 			c.write(eager, 1)
 		}
 		c.write(eager, 64*200)
-		c.write(load{together: way{64, 1900 * time.Microsecond, 0.95}}, 64*200)
+		c.write(load{eager.alone, way{64, 1900 * time.Microsecond, 0.95}}, 64*200)
 		if !c.waits {
 			t.Error("it ended")
 		}
