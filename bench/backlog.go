@@ -142,7 +142,10 @@ func (b *bench) beside(ctx context.Context, p *harness.Pair[size], large *subjec
 		if err = small.fill(ctx, d, few); err != nil {
 			return err
 		}
-		if before, p.Treated.Accept, after, err = inTurns(ctx, d, few, large, p.Treated.Waiting, one); err != nil {
+		more := func(d *subject.Bed, n int) func(int) (float64, error) {
+			return func(i int) (float64, error) { return d.Fill(ctx, n+i*one, one) }
+		}
+		if before, p.Treated.Accept, after, err = inTurns(more(d, few), more(large, p.Treated.Waiting)); err != nil {
 			return err
 		}
 		_, err = small.release(ctx, d, items)
@@ -153,19 +156,19 @@ func (b *bench) beside(ctx context.Context, p *harness.Pair[size], large *subjec
 	return items, err
 }
 
-// inTurns takes the rates of some more items: those of a control before and after each of the other server's, of which the
-// medians of the first half and of the second are returned.
-func inTurns(ctx context.Context, control *subject.Bed, few int, treated *subject.Bed, many, one int) (before, rate, after float64, err error) {
+// inTurns takes rates of a control, and one of the treated between each two. It returns the medians: of the control those of the
+// first half and of the second.
+func inTurns(control, treated func(i int) (float64, error)) (before, rate, after float64, err error) {
 	var controls, rates []float64
 	for i := range samples + 1 {
-		r, err := control.Fill(ctx, few+i*one, one)
+		r, err := control(i)
 		if err != nil {
 			return 0, 0, 0, err
 		}
 		if controls = append(controls, r); i == samples {
 			break
 		}
-		if r, err = treated.Fill(ctx, many+i*one, one); err != nil {
+		if r, err = treated(i); err != nil {
 			return 0, 0, 0, err
 		}
 		rates = append(rates, r)

@@ -91,15 +91,15 @@ func (c *company) wrote(requests, waiting int, writing time.Duration) {
 	case paused:
 	case c.waits:
 		c.together.add(g)
-		c.judge()
+		c.judgeTogether()
 	default:
 		c.alone.add(g)
-		c.tryIt()
+		c.judgeAlone()
 	}
 }
 
-// tryIt begins a stay together, once that alone is over.
-func (c *company) tryIt() {
+// judgeAlone begins a stay together once that alone is over, or another one alone.
+func (c *company) judgeAlone() {
 	if !c.alone.over() {
 		return
 	}
@@ -108,8 +108,8 @@ func (c *company) tryIt() {
 	}
 }
 
-// judge ends a stay together that is over, or does not pay.
-func (c *company) judge() {
+// judgeTogether ends a stay together that is over, or does not pay.
+func (c *company) judgeTogether() {
 	switch over := c.together.over(); {
 	case over && c.pays(leastRate):
 		c.part(2*leastStay, 4*c.together.stay)
@@ -118,6 +118,7 @@ func (c *company) judge() {
 	}
 }
 
+// pays reports whether the process is about as busy together as alone, and that share of the requests comes.
 func (c *company) pays(rate float64) bool {
 	a, t := &c.alone, &c.together
 	return t.share(t.cpu) >= leastBusy*a.share(a.cpu) && t.perSecond() >= rate*a.perSecond()
