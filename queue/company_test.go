@@ -201,23 +201,27 @@ func TestFewItemsWaitForNobody(t *testing.T) {
 		for range 1000 {
 			time.Sleep(4 * time.Millisecond)
 			c.used += 100 * time.Microsecond
-			if c.wrote(1, 1, 300*time.Microsecond); c.waits {
-				t.Fatal("groups are written together")
+			c.wrote(1, 1, 300*time.Microsecond)
+			began := time.Now()
+			if c.wait(t.Context(), 1, func() int { return 0 }); c.waits || time.Since(began) > 0 {
+				t.Fatalf("a group waits for %v; together: %v", time.Since(began), c.waits)
 			}
 		}
 	})
 }
 
-// A day without a request is not the pace at which they come.
+// A pause is not the pace at which requests come: those of a burst are together, whatever is between two bursts.
 func TestPauseIsNotThePaceOfACompany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newWayTest()
-		for range 50 {
-			c.write(scheduled, 300)
-			time.Sleep(24 * time.Hour)
+		var share float64
+		const bursts = 200
+		for range bursts {
+			share += c.write(eager, 2000) / bursts
+			time.Sleep(time.Second)
 		}
-		if share := c.write(scheduled, 100_000); share > 0.05 {
-			t.Errorf("after pauses %.3f of those who come on a schedule wait", share)
+		if share < 0.9 {
+			t.Errorf("%.3f of those who come back at once are together", share)
 		}
 	})
 }
