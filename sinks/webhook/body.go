@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"sync"
 )
 
@@ -89,16 +90,19 @@ func (r *reader) Close() error {
 	return nil
 }
 
-// sendTo writes the next n bytes, or what there is, in one call. Like Read it holds the lock: release then waits until the
-// connection has taken them, or was closed, as net/http does when the request ends.
-func (r *reader) sendTo(w io.Writer, n int64) (int64, error) {
+// sendTo writes head, and the next n bytes or what there is, in one call. It returns how many of those n it wrote. Like Read it
+// holds the lock: release then waits until the connection has taken them, or was closed, as net/http does when the request
+// ends.
+func (r *reader) sendTo(w io.Writer, head []byte, n int64) (int64, error) {
 	r.p.mu.Lock()
 	defer r.p.mu.Unlock()
 	if r.p.data == nil {
 		return 0, io.ErrUnexpectedEOF
 	}
 	rest := r.p.data[r.next:]
-	sent, err := w.Write(rest[:min(int64(len(rest)), n)])
-	r.next += sent
-	return int64(sent), err
+	both := net.Buffers{head, rest[:min(int64(len(rest)), n)]}
+	sent, err := both.WriteTo(w)
+	sent = max(0, sent-int64(len(head)))
+	r.next += int(sent)
+	return sent, err
 }

@@ -63,6 +63,56 @@ func TestLargeRequestsAllocateLittle(t *testing.T) {
 	}
 }
 
+// A receiver is woken once for a request that fits into a packet, not for its head and then for its body.
+func TestHeadAndBodyGoTogether(t *testing.T) {
+	const requests, size = 30, 5000
+	url, gone := accept(t, func(c net.Conn) {
+		buf := make([]byte, 64<<10)
+		for n := range requests {
+			got, err := c.Read(buf)
+			if head := bytes.Index(buf[:got], []byte("\r\n\r\n")) + 4; err != nil || got != head+size {
+				t.Errorf("request %d: the first read has %d bytes, its head has %d, %v", n, got, head, err)
+				return
+			}
+			_, _ = io.WriteString(c, "HTTP/1.1 204 No Content\r\n\r\n")
+		}
+	})
+	s := newSink(t, webhook.Options{URL: url})
+	for range requests {
+		if err := s.Deliver(t.Context(), sinktest.Items(strings.Repeat("x", size))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	<-gone
+}
+
+// A head that is longer than net/http's buffer comes before its body all the same, and one without a body is not kept back.
+func TestHeadsOfAllSizesComeFirst(t *testing.T) {
+	got := make(chan string, 1)
+	ts := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		got <- r.Header.Get("X-Long") + string(b)
+	}))
+	defer ts.Close()
+	for _, n := range []int{1, 4000, 4096, 10_000} {
+		s := newSink(t, webhook.Options{URL: ts.URL, Headers: map[string]string{"X-Long": strings.Repeat("h", n)}})
+		for _, body := range []string{"body", "", "again"} {
+			if err := s.Deliver(t.Context(), sinktest.Items(body)); err != nil {
+				t.Fatal(err)
+			}
+			if g := <-got; g != strings.Repeat("h", n)+body {
+				t.Errorf("%d and %q: %d bytes came", n, body, len(g))
+			}
+		}
+	}
+}
+
 // accept serves one connection to a receiver; gone is closed when it is over.
 func accept(t *testing.T, serve func(c net.Conn)) (url string, gone <-chan struct{}) {
 	t.Helper()

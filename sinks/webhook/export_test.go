@@ -48,4 +48,6 @@ func Scribble(s *Sink, with byte) {
 }
 
 // SendTo sends up to n bytes of what Lend lent, as a connection does.
-func SendTo(r io.ReadCloser, w io.Writer, n int64) (int64, error) { return r.(*reader).sendTo(w, n) }
+func SendTo(r io.ReadCloser, w io.Writer, n int64) (int64, error) {
+	return r.(*reader).sendTo(w, nil, n)
+}

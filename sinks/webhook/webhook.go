@@ -248,6 +248,7 @@ func (s *Sink) request(ctx context.Context, items []sinks.Item, p *payload, cont
 		// A connection that the receiver closed while it was idle is found out by writing to it: the transport then takes
 		// another and the body from its start.
 		r.Body, r.GetBody = p.reader(), func() (io.ReadCloser, error) { return p.reader(), nil }
+		ctx = withBody(ctx)
 	}
 	return r.WithContext(ctx)
 }
