@@ -26,7 +26,8 @@ type room struct {
 	used     func() store.Usage
 	lent     atomic.Int64 // bytes that requests may take before one looks at what is left
 	diskFull atomic.Int64 // UnixNano of the last append that met a full disk; 0: the last one went well
-	looked   atomic.Int64 // UnixNano of the last look at the free space
+	opened   time.Time
+	looked   atomic.Int64 // ns after opened of the last look at the free space
 	free     atomic.Int64 // what it showed
 
 	mu    sync.Mutex
@@ -51,7 +52,7 @@ func newRoom(st *store.Store, o Options) *room {
 	if limit > 0 {
 		limit = max(limit-4*st.MaxGroup(), limit/2)
 	}
-	r := &room{path: st.Path(), limit: limit, minFree: o.MinFree, used: st.Usage, holds: map[uint32]*hold{}, freed: make(chan struct{})}
+	r := &room{path: st.Path(), limit: limit, minFree: o.MinFree, used: st.Usage, opened: time.Now(), holds: map[uint32]*hold{}, freed: make(chan struct{})}
 	r.free.Store(math.MaxInt64)
 	r.look()
 	return r
@@ -123,9 +124,10 @@ func (r *room) spare() int64 {
 // taken is what counts against the budget: free pages of queues.db are used again, and do not.
 func taken(u store.Usage) int64 { return u.LogBytes + u.SpareBytes + u.QueuesBytes - u.QueuesFree }
 
-// freeBytes is the free space of the disk, looked at once a second at most.
+// freeBytes is the free space of the disk, looked at once a second at most. Since takes half of the time of Now, which was
+// 1 % of the CPU of a service that takes 350,000 lines a second.
 func (r *room) freeBytes() int64 {
-	now := time.Now().UnixNano()
+	now := int64(time.Since(r.opened))
 	if last := r.looked.Load(); now-last > int64(time.Second) && r.looked.CompareAndSwap(last, now) {
 		r.look()
 	}

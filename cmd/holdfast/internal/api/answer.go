@@ -35,9 +35,9 @@ func (s *Server) answerJSON(w http.ResponseWriter, status int, v any) {
 	s.answer(w, status, "application/json", encode(v))
 }
 
-// answer sends a whole answer, and an LF after it. Who does not take it within a minute does not get it.
+// answer sends a whole answer, and an LF after it. Who does not take it within answerTime does not get it.
 func (s *Server) answer(w http.ResponseWriter, status int, contentType string, body []byte) {
-	within(time.Minute, http.NewResponseController(w).SetWriteDeadline)
+	sessionIn(w).writable.extend()
 	h := w.Header()
 	h.Set("Content-Type", contentType)
 	h.Set("Cache-Control", "no-store")

@@ -1,22 +1,13 @@
 package api
 
 import (
-	"context"
 	"net"
-	"net/http"
 	"sync/atomic"
 	"time"
 )
 
 // leftEvery is how often a stream that waits for room looks whether its client is still there.
 const leftEvery = time.Second
-
-// connKey is where a request's context has its connection.
-type connKey struct{}
-
-func withConn(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, connKey{}, c)
-}
 
 // A vigil ends a stream whose client leaves while a line waits for room. Nobody reads the connection then, so that
 // net/http does not notice either. One that has only closed its own direction counts as gone too, as with net/http.
@@ -30,9 +21,8 @@ type vigil struct {
 }
 
 // watch starts looking, unless the connection is not known.
-func (v *vigil) watch(r *http.Request) {
-	v.conn, _ = r.Context().Value(connKey{}).(net.Conn)
-	if v.conn == nil {
+func (v *vigil) watch(c net.Conn) {
+	if v.conn = c; c == nil {
 		return
 	}
 	v.timer = time.AfterFunc(time.Hour, v.look)

@@ -37,19 +37,3 @@ func (l *limited) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	return l.Listener.Close()
 }
-
-// A place is a connection that counts until it is closed.
-type place struct {
-	net.Conn
-	once  sync.Once
-	leave func()
-}
-
-// NetConn is what it limits, as with *tls.Conn: hungUp needs the socket.
-func (p *place) NetConn() net.Conn { return p.Conn }
-
-func (p *place) Close() error {
-	err := p.Conn.Close()
-	p.once.Do(p.leave)
-	return err
-}

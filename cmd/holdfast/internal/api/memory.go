@@ -55,8 +55,8 @@ type share struct {
 
 // take takes n bytes more. Errors: a *Problem, if they were not free in time.
 func (h *share) take(n int64) error {
-	ctx, cancel := context.WithTimeout(h.ctx, h.wait)
-	defer cancel()
+	ctx := &bounded{Context: h.ctx, limit: h.wait}
+	defer ctx.end()
 	if !h.pool.take(ctx, n) {
 		return &Problem{Code: Busy, Detail: "too many bodies are being read at once; nothing was stored"}
 	}

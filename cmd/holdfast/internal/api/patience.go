@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// A patience is a context that ends when it was not renewed for a while. It stands for the context.WithTimeout of each line
-// of a stream, which made more than a third of the objects that the service allocated. One goroutine uses it.
+// A patience is a context that ends when it was not renewed for a while. It stands for the context.WithTimeout of each request
+// and line: those of lines made more than a third of the objects that the service allocated. One goroutine uses it.
 type patience struct {
 	context.Context               // for its values; it never ends
 	lease                         // of timer
@@ -53,5 +53,28 @@ func (p *patience) Err() error {
 		return context.DeadlineExceeded
 	default:
 		return nil
+	}
+}
+
+// A bounded context ends when limit is over, from when somebody began to wait for it. Most never do, and then it costs nothing.
+// One goroutine uses it.
+type bounded struct {
+	context.Context // its parent, until somebody waits
+	limit           time.Duration
+	cancel          context.CancelFunc // nil: nobody waited
+}
+
+// Done is closed when it ends.
+func (b *bounded) Done() <-chan struct{} {
+	if b.cancel == nil {
+		b.Context, b.cancel = context.WithTimeout(b.Context, b.limit)
+	}
+	return b.Context.Done()
+}
+
+// end lets go of its timer.
+func (b *bounded) end() {
+	if b.cancel != nil {
+		b.cancel()
 	}
 }

@@ -56,7 +56,8 @@ func (s *Server) HTTP() *http.Server {
 	only1.SetHTTP1(true)
 	return &http.Server{
 		Handler:           s,
-		ConnContext:       withConn,
+		ConnContext:       withSession,
+		ConnState:         endSession,
 		Protocols:         only1,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
@@ -130,15 +131,14 @@ func (s *Server) route(at string, by methods) {
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	t := &tracked{ResponseWriter: w}
+	t := &tracked{ResponseWriter: w, session: sessionOf(w, r)}
 	defer s.recovered(t, r)
-	rc := http.NewResponseController(w)
-	within(time.Minute, rc.SetWriteDeadline)
+	t.session.writable.extend()
 	if r.ContentLength < 0 {
 		// Nobody knows when such a body ends. To answer on a connection that goes on, net/http would read it first; so the
 		// connection is closed, unless the handler has read it all.
 		w.Header().Set("Connection", "close")
-		defer within(time.Second, rc.SetReadDeadline)
+		defer within(time.Second, http.NewResponseController(w).SetReadDeadline)
 	}
 	if !s.hostAllowed(r) {
 		s.refuse(t, &Problem{Code: Misdirected, Detail: "the Host " + quote(r.Host) + " is not one of this server's; server.hosts adds some"})
@@ -167,7 +167,8 @@ func cleaned(p string) string {
 // A tracked response knows whether it has begun.
 type tracked struct {
 	http.ResponseWriter
-	begun bool
+	session *session
+	begun   bool
 }
 
 func (t *tracked) Unwrap() http.ResponseWriter { return t.ResponseWriter }

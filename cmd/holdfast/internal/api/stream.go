@@ -36,6 +36,7 @@ type stream struct {
 	cancel context.CancelFunc
 	rc     *http.ResponseController
 	w      http.ResponseWriter
+	conn   *session
 
 	scope   string    // owns the idempotency keys
 	expand  *expander // the reader's, as what follows; nil: the body comes as it is
@@ -50,11 +51,9 @@ type stream struct {
 	readable, writable lease // the reader's and the writer's: Options.StreamIdle from the last read or write
 
 	ended     context.Context // has ended: to ask a Pending or a Join whether it is ready. The writer's, as what follows
-	patience  *patience       // with the queue: Options.AcceptTimeout
 	out       []byte          // not written yet
-	unflushed bool
-	uncertain bool  // a line's answer was given before the queue was done with the line
-	err       error // of a write: nobody reads the answers any more
+	uncertain bool            // a line's answer was given before the queue was done with the line
+	err       error           // of a write: nobody reads the answers any more
 }
 
 // An answer is what a line will be answered with.
@@ -95,11 +94,9 @@ func (s *Server) postStream(w http.ResponseWriter, r *http.Request) {
 	ended, end := context.WithCancel(ctx)
 	end()
 	st := &stream{
-		s: s, head: d, ctx: ctx, cancel: cancel, w: w, rc: http.NewResponseController(w),
+		s: s, head: d, ctx: ctx, cancel: cancel, w: w, rc: http.NewResponseController(w), conn: sessionIn(w),
 		scope: keyScope(r.Context()), answers: make(chan *answer, streamLines), freed: make(chan struct{}, 1), ended: ended,
-		patience: newPatience(ctx, s.o.AcceptTimeout),
 	}
-	defer st.patience.stop()
 	st.readable = lease{set: st.rc.SetReadDeadline, length: s.o.StreamIdle}
 	st.writable = lease{set: st.rc.SetWriteDeadline, length: s.o.StreamIdle}
 	body := io.Reader(bodyOf{st, r.Body})
@@ -168,8 +165,8 @@ func (st *stream) run(r *http.Request) {
 		h.Set("Preference-Applied", "wait="+st.head.waitSeconds())
 	}
 	st.w.WriteHeader(http.StatusOK)
-	st.unflushed = true
-	st.flush()
+	st.writable.extend()
+	st.failed(st.rc.Flush())
 	woken := make(chan struct{})
 	unwatch := context.AfterFunc(st.ctx, func() {
 		defer close(woken)
@@ -177,7 +174,7 @@ func (st *stream) run(r *http.Request) {
 		within(lastWords, st.rc.SetWriteDeadline)
 	})
 	st.vigil.over, st.vigil.leave = func() bool { return st.ctx.Err() != nil }, st.cancel
-	st.vigil.watch(r)
+	st.vigil.watch(st.conn.conn)
 	defer st.vigil.stop()
 	var reader sync.WaitGroup
 	reader.Go(st.read)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strconv"
@@ -28,7 +29,7 @@ func (st *stream) write() {
 		}
 		st.done(a)
 		if len(st.out) >= streamBuffer {
-			st.push()
+			st.flush()
 		}
 	}
 }
@@ -107,7 +108,7 @@ func (st *stream) settled(p Pending) (Accepted, error) {
 		}
 	}
 	st.flush()
-	return p.Wait(st.patience.renew())
+	return p.Wait(st.conn.patient(st.s.o.AcceptTimeout))
 }
 
 // joined waits until every sink has the line's item, but not beyond what the producer asked for, and returns how far it
@@ -134,32 +135,27 @@ func (st *stream) discard(a *answer) {
 	if a.pending == nil || st.head.wait == 0 {
 		return
 	}
-	if accepted, err := a.pending.Wait(st.patience.renew()); err == nil && accepted.Join != nil {
+	if accepted, err := a.pending.Wait(st.conn.patient(st.s.o.AcceptTimeout)); err == nil && accepted.Join != nil {
 		accepted.Join.Close()
 	}
 }
 
-// push writes what is gathered; it need not be sent yet.
-func (st *stream) push() {
-	if len(st.out) == 0 || st.err != nil {
+// flush sends what is gathered, in one packet if it may be.
+func (st *stream) flush() {
+	if st.err != nil || len(st.out) == 0 {
 		return
 	}
 	st.writable.extend()
 	if st.ctx.Err() != nil { // after the deadline, which else would undo the shorter one
 		within(lastWords, st.rc.SetWriteDeadline)
 	}
+	st.conn.place.gather()
 	_, err := st.w.Write(st.out)
-	st.out, st.unflushed = st.out[:0], true
-	st.failed(err)
-}
-
-// flush sends what is gathered.
-func (st *stream) flush() {
-	st.push()
-	if st.unflushed && st.err == nil {
-		st.unflushed = false
-		st.failed(st.rc.Flush())
+	if err == nil {
+		err = st.rc.Flush()
 	}
+	st.out = st.out[:0]
+	st.failed(cmp.Or(err, st.conn.place.send()))
 }
 
 // failed notes that the answers cannot be sent, and so ends the reading.

@@ -1,0 +1,60 @@
+package api
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"time"
+)
+
+// answerTime is how long a client may take for a whole answer.
+const answerTime = time.Minute
+
+// A session is what belongs to a connection, and not to one of its requests: to set up deadlines and timers for each request
+// took a tenth of the CPU of a service that 64 clients post to. The goroutine of the handlers uses it.
+type session struct {
+	conn     net.Conn  // nil: not known
+	place    *place    // of conn; nil: it has none
+	writable lease     // answerTime from the last answer on
+	patience *patience // with the queue; nil: nobody waited yet
+}
+
+// sessionKey is where a request's context has its session.
+type sessionKey struct{}
+
+func withSession(ctx context.Context, c net.Conn) context.Context {
+	s := &session{conn: c, place: placeOf(c), writable: lease{set: c.SetWriteDeadline, length: answerTime}}
+	if s.place != nil {
+		s.place.session = s
+	}
+	return context.WithValue(ctx, sessionKey{}, s)
+}
+
+// endSession lets go of the timer of a connection that has closed. net/http calls it where it called the handlers.
+func endSession(c net.Conn, state http.ConnState) {
+	if state != http.StateClosed {
+		return
+	}
+	if p := placeOf(c); p != nil && p.session != nil && p.session.patience != nil {
+		p.session.patience.stop()
+	}
+}
+
+// sessionOf is the session of a request; where a listener of others took its connection, one for it alone.
+func sessionOf(w http.ResponseWriter, r *http.Request) *session {
+	if s, ok := r.Context().Value(sessionKey{}).(*session); ok {
+		return s
+	}
+	return &session{writable: lease{set: http.NewResponseController(w).SetWriteDeadline, length: answerTime}}
+}
+
+// sessionIn is the session of a response that ServeHTTP has given to a handler.
+func sessionIn(w http.ResponseWriter) *session { return w.(*tracked).session }
+
+// patient is a context that ends when limit is over, and only then.
+func (s *session) patient(limit time.Duration) context.Context {
+	if s.patience == nil {
+		s.patience = newPatience(context.Background(), limit)
+	}
+	return s.patience.renew()
+}
