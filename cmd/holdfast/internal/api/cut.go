@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 
 	"holdfast/cmd/holdfast/internal/source/cloudevents"
 	"holdfast/cmd/holdfast/internal/source/ndjson"
@@ -187,7 +188,28 @@ func newMaker(d *head, limit int64) *maker {
 	return m
 }
 
+// A typeAttrs is a content type, and the attributes of an item that has nothing else.
+type typeAttrs struct {
+	contentType string
+	attrs       store.Attrs
+}
+
+// lastType is what attrsWith made last of a content type alone: most items are like the one before.
+var lastType atomic.Pointer[typeAttrs]
+
 func attrsWith(attrs map[string]string, contentType string) store.Attrs {
+	if len(attrs) > 0 {
+		return makeAttrs(attrs, contentType)
+	}
+	last := lastType.Load()
+	if last == nil || last.contentType != contentType {
+		last = &typeAttrs{contentType, makeAttrs(nil, contentType)}
+		lastType.Store(last)
+	}
+	return last.attrs
+}
+
+func makeAttrs(attrs map[string]string, contentType string) store.Attrs {
 	set := map[string]string{"content-type": contentType}
 	for name, v := range attrs {
 		set[name] = v

@@ -10,10 +10,13 @@ import (
 	"holdfast/queue"
 )
 
+// receiptBytes is room for a receipt with a few sinks.
+const receiptBytes = 256
+
 // answerReceipts answers that the items are durable.
 func (s *Server) answerReceipts(w http.ResponseWriter, d head, receipts []queue.Receipt) {
 	if !d.format.several() {
-		s.answer(w, http.StatusAccepted, "application/json", appendReceipt(nil, &receipts[0]))
+		s.answer(w, http.StatusAccepted, "application/json", appendReceipt(make([]byte, 0, receiptBytes), &receipts[0]))
 		return
 	}
 	b, duplicates := []byte(`{"items":[`), 0

@@ -13,9 +13,18 @@ const headerPrefix = "Ce-"
 // InHeaders reports whether headers mean an event in binary mode: one of the attributes is there that every event has.
 // With less than all of them it is no valid event, but a plain body it was not meant to be either.
 func InHeaders(h http.Header) bool {
-	return slices.ContainsFunc(required, func(name string) bool {
-		return len(h[http.CanonicalHeaderKey(headerPrefix+name)]) > 0
-	})
+	return slices.ContainsFunc(requiredHeaders, func(name string) bool { return len(h[name]) > 0 })
+}
+
+// requiredHeaders are the headers of the attributes that every event has.
+var requiredHeaders = headersOf(required)
+
+func headersOf(attributes []string) []string {
+	names := make([]string, len(attributes))
+	for i, a := range attributes {
+		names[i] = http.CanonicalHeaderKey(headerPrefix + a)
+	}
+	return names
 }
 
 // FromHeaders reads the attributes of an event in binary mode. The body is its data, and the Content-Type its content
