@@ -45,7 +45,9 @@ type pace struct {
 const (
 	leastStay   = 16
 	longestStay = 16384 // some seconds of a service that is busy
-	leastJudged = 8     // groups before a stay together may end early
+	leastJudged = 3     // groups before a stay together may end early
+	lostFactor  = 16    // the next stay alone is so much longer then: what was tried in vain is tried rarely
+	wonFactor   = 4     // and so much longer the next one together that has paid
 	halvedEvery = 128   // so many groups: what was before counts half
 
 	// What a stay together must have of what there was alone. On two cores of which others take some, the first is 0.85 to 1.1
@@ -112,9 +114,9 @@ func (c *company) judgeAlone() {
 func (c *company) judgeTogether() {
 	switch over := c.together.over(); {
 	case over && c.pays(leastRate):
-		c.part(2*leastStay, 4*c.together.stay)
+		c.part(2*leastStay, wonFactor*c.together.stay)
 	case over, c.together.written >= leastJudged && !c.pays(leastRateSoon):
-		c.part(4*c.alone.stay, leastStay)
+		c.part(lostFactor*c.alone.stay, leastStay)
 	}
 }
 
