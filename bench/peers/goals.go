@@ -16,8 +16,8 @@ func (r *report) goals() (list []harness.Goal) {
 		name, workload, form string
 		least                float64
 	}{
-		{"stream, 64 connections, K=3, end to end", "p64", subject.NameStream, 1.1},
-		{"POST, 64 connections, K=3, end to end", "p64", subject.NamePost, 0.8},
+		{"stream, 64 connections, K=3, end to end", "p64", subject.NameStream, 1},
+		{"POST, 64 connections, K=3, end to end", "p64", subject.NamePost, 0.7},
 		{"stream, 1 connection", "p1", subject.NameStream, 1.2},
 		{"POST, 1 connection", "p1", subject.NamePost, 1.05},
 		{"4 streams, 256 in flight, K=3, end to end", "b256", subject.NameStream, 4.5},
