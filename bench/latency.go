@@ -48,14 +48,12 @@ func (b *bench) latency(ctx context.Context) error {
 // offer makes the rounds of a load. Each finds its own maximum first: half of what a machine did minutes ago may be all that
 // it does now.
 func (b *bench) offer(ctx context.Context, share float64, rounds int) (load, error) {
-	var rates []float64
 	round := func(ctx context.Context) (p harness.Pair[harness.Sample], err error) {
-		most, err := b.Run(ctx, subject.Stream(b.binary, sinkCount), b.o.p64())
+		most, err := b.maximum(ctx)
 		if err != nil {
 			return p, err
 		}
-		w, rate := b.offered(share*most.Accept, offerFor)
-		rates = append(rates, rate)
+		w, rate := b.offered(share*most, offerFor)
 		at := func(s harness.System) func(context.Context) (harness.Sample, error) {
 			return func(ctx context.Context) (harness.Sample, error) { return b.RunAt(ctx, s, w, rate) }
 		}
@@ -66,16 +64,14 @@ func (b *bench) offer(ctx context.Context, share float64, rounds int) (load, err
 	if err != nil {
 		return load{}, err
 	}
-	l := load{Share: share, Offered: harness.SpreadOf(rates).Median, P99Ratio: harness.Ratios(pairs, harness.P99), Confidence: c}
+	offered := harness.Figures(pairs, func(p harness.Pair[harness.Sample]) float64 { return p.Treated.Offered })
+	l := load{Share: share, Offered: offered.Median, P99Ratio: harness.Ratios(pairs, harness.P99), Confidence: c}
 	l.Floor, l.Holdfast = harness.Latencies(pairs)
 	return l, nil
 }
 
-// maximum is what 64 streams with one item at a time reach: as the comparison found, else as one run does.
+// maximum is what 64 streams with one item at a time reach now.
 func (b *bench) maximum(ctx context.Context) (float64, error) {
-	if r := harness.FindRow(b.report.Rows, "p64", subject.NameStream, sinkCount); r != nil {
-		return r.Accept, nil
-	}
 	s, err := b.Run(ctx, subject.Stream(b.binary, sinkCount), b.o.p64())
 	return s.Accept, err
 }

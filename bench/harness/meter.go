@@ -9,8 +9,9 @@ import (
 
 // A Sample is what one run of one system showed.
 type Sample struct {
-	Accept  float64     `json:"accept_per_s"` // items
-	E2E     float64     `json:"e2e_per_s"`    // items, until the last sink had the last one; of a floor as Accept
+	Offered float64     `json:"offered_per_s,omitempty"` // items; 0: each producer put as fast as it was answered
+	Accept  float64     `json:"accept_per_s"`            // items
+	E2E     float64     `json:"e2e_per_s"`               // items, until the last sink had the last one; of a floor as Accept
 	Latency Percentiles `json:"accept_latency"`
 	CPU     float64     `json:"cpu_us_per_item"`       // of the server; of a library with the producers and the sinks
 	RSS     int64       `json:"rss_bytes"`             // when everything is delivered

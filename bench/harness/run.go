@@ -17,9 +17,11 @@ func (s *Session) Run(ctx context.Context, sys System, w Workload) (Sample, erro
 
 // RunAt is Run at a rate: see Offer.
 func (s *Session) RunAt(ctx context.Context, sys System, w Workload, perSecond float64) (Sample, error) {
-	return s.live(ctx, sys, w, func(ctx context.Context, r Running) (Produced, error) {
+	one, err := s.live(ctx, sys, w, func(ctx context.Context, r Running) (Produced, error) {
 		return Offer(ctx, w, 0, perSecond, r.Dial)
 	})
+	one.Offered = perSecond
+	return one, err
 }
 
 func (s *Session) live(ctx context.Context, sys System, w Workload, put func(context.Context, Running) (Produced, error)) (one Sample, err error) {

@@ -90,7 +90,7 @@ func (r *reader) Close() error {
 	return nil
 }
 
-// sendTo writes head, and the next n bytes or what there is, in one call. It returns how many of those n it wrote. Like Read it
+// sendTo writes head, and the next n bytes or what there is, in one call, and returns how many it wrote of both. Like Read it
 // holds the lock: release then waits until the connection has taken them, or was closed, as net/http does when the request
 // ends.
 func (r *reader) sendTo(w io.Writer, head []byte, n int64) (int64, error) {
@@ -102,7 +102,6 @@ func (r *reader) sendTo(w io.Writer, head []byte, n int64) (int64, error) {
 	rest := r.p.data[r.next:]
 	both := net.Buffers{head, rest[:min(int64(len(rest)), n)]}
 	sent, err := both.WriteTo(w)
-	sent = max(0, sent-int64(len(head)))
-	r.next += int(sent)
+	r.next += int(max(0, sent-int64(len(head))))
 	return sent, err
 }

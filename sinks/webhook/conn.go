@@ -14,8 +14,9 @@ import (
 // lets one goroutine write at a time.
 type conn struct {
 	*net.TCPConn
-	holds bool   // a request has the connection, and has a body
-	head  []byte // of that request: it goes with the body
+	reused bool   // it had a request before the one that has it
+	holds  bool   // that one has a body, and its head is not sent yet
+	head   []byte // so far
 }
 
 func dial(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -28,15 +29,17 @@ func dial(ctx context.Context, network, addr string) (net.Conn, error) {
 }
 
 // withBody is ctx for a request that has a body: its connection keeps the head back for that.
-func withBody(ctx context.Context) context.Context { return httptrace.WithClientTrace(ctx, holdHead) }
+func withBody(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: holdHead})
+}
 
-var holdHead = &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
+func holdHead(got httptrace.GotConnInfo) {
 	if c, ok := got.Conn.(*conn); ok { // with TLS it is another's
-		c.holds, c.head = true, c.head[:0]
+		c.reused, c.holds, c.head = got.Reused, true, c.head[:0]
 	}
-}}
+}
 
-// Write takes the head of a request, or what has no body.
+// Write takes the head of a request that has a body; anything else is sent.
 func (c *conn) Write(b []byte) (int, error) {
 	if !c.holds {
 		return c.TCPConn.Write(b)
@@ -45,18 +48,32 @@ func (c *conn) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// ReadFrom is what net/http sends a body with. It limits the reader to the length that it has announced.
+// ReadFrom is what net/http sends a body with. It limits the reader to the length that it has announced. Errors: an
+// unsentError, if nothing at all was sent on a connection that had been idle.
 func (c *conn) ReadFrom(src io.Reader) (int64, error) {
-	c.holds = false
+	var head []byte
+	if c.holds {
+		head, c.holds = c.head, false
+	}
 	if l, ok := src.(*io.LimitedReader); ok {
 		if r, ok := l.R.(*reader); ok {
-			n, err := r.sendTo(c.TCPConn, c.head, l.N)
+			n, err := r.sendTo(c.TCPConn, head, l.N)
+			if err != nil && n == 0 && c.reused {
+				err = unsentError{err}
+			}
+			n = max(0, n-int64(len(head)))
 			l.N -= n
 			return n, err
 		}
 	}
-	if _, err := c.TCPConn.Write(c.head); err != nil {
+	if _, err := c.TCPConn.Write(head); err != nil {
 		return 0, err
 	}
 	return c.TCPConn.ReadFrom(src)
 }
+
+// An unsentError is why a request was not sent, not a byte of it. net/http takes its head for sent, and does not try another
+// connection by itself.
+type unsentError struct{ error }
+
+func (e unsentError) Unwrap() error { return e.error }

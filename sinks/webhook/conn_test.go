@@ -10,8 +10,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -113,6 +116,77 @@ func TestHeadsOfAllSizesComeFirst(t *testing.T) {
 	}
 }
 
+// A connection that died while it was idle costs no attempt: what was not sent is sent by another.
+func TestRequestThatWasNotSentTakesAnotherConnection(t *testing.T) {
+	var came atomic.Int64
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() {
+				defer c.Close()
+				for in := bufio.NewReader(c); ; {
+					r, err := http.ReadRequest(in)
+					if err != nil {
+						_, _ = c.Read(make([]byte, 1)) // it does not hang up
+						return
+					}
+					_, _ = io.Copy(io.Discard, r.Body)
+					came.Add(1)
+					_, _ = io.WriteString(c, "HTTP/1.1 204 No Content\r\n\r\n")
+				}
+			})
+		}
+	})
+	s := newSink(t, webhook.Options{URL: "http://" + l.Addr().String()})
+	var dialed []net.Conn
+	webhook.SetDial(s, func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := webhook.Dial(ctx, network, addr)
+		dialed = append(dialed, c)
+		return c, err
+	})
+	for n := range 3 {
+		if err := s.Deliver(t.Context(), sinktest.Items("body")); err != nil {
+			t.Errorf("delivery %d: %v", n, err)
+		}
+		if c, ok := dialed[len(dialed)-1].(interface{ CloseWrite() error }); !ok || c.CloseWrite() != nil {
+			t.Fatal("it cannot be closed for writing")
+		}
+	}
+	if came.Load() != 3 || len(dialed) != 3 {
+		t.Errorf("%d came by %d connections", came.Load(), len(dialed))
+	}
+	for _, c := range dialed {
+		c.Close()
+	}
+	l.Close()
+	serving.Wait()
+}
+
+// Who traces requests keeps the trace, and has it alone.
+func TestTraceOfTheCallerStays(t *testing.T) {
+	ts := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer ts.Close()
+	s := newSink(t, webhook.Options{URL: ts.URL})
+	var got [2]int
+	for i := range got {
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { got[i]++ }})
+		if err := s.Deliver(ctx, sinktest.Items("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got != [2]int{1, 1} {
+		t.Errorf("%v", got)
+	}
+}
+
 // accept serves one connection to a receiver; gone is closed when it is over.
 func accept(t *testing.T, serve func(c net.Conn)) (url string, gone <-chan struct{}) {
 	t.Helper()
@@ -183,11 +257,11 @@ func TestReleaseWaitsForAWrite(t *testing.T) {
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
-		if n, err := webhook.SendTo(r, in, 4); n != 4 || err != nil {
+		if n, err := webhook.SendTo(r, in, "head", 4); n != 8 || err != nil {
 			t.Errorf("sent %d, %v", n, err)
 		}
 	}()
-	b := make([]byte, 2)
+	b := make([]byte, 6)
 	_, _ = io.ReadFull(out, b) // it is in the middle of its write now
 	released := make(chan struct{})
 	go func() { release(); close(released) }()
@@ -196,10 +270,10 @@ func TestReleaseWaitsForAWrite(t *testing.T) {
 		t.Error("released in the middle of a write")
 	case <-time.After(50 * time.Millisecond):
 	}
-	_, _ = io.ReadFull(out, b)
+	_, _ = io.ReadFull(out, b[:2])
 	<-sent
 	<-released
-	if n, err := webhook.SendTo(r, in, 2); n != 0 || !errors.Is(err, io.ErrUnexpectedEOF) {
+	if n, err := webhook.SendTo(r, in, "head", 2); n != 0 || !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("after the release %d were sent, %v", n, err)
 	}
 }

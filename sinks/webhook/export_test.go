@@ -25,6 +25,9 @@ func SetDial(s *Sink, dial func(ctx context.Context, network, addr string) (net.
 	s.transport.DialContext = dial
 }
 
+// Dial is how a sink gets its connections.
+var Dial = dial
+
 // Sign signs a message that is not an item.
 func (s Signing) Sign(id string, now time.Time, body []byte) http.Header {
 	h := http.Header{}
@@ -47,7 +50,7 @@ func Scribble(s *Sink, with byte) {
 	}
 }
 
-// SendTo sends up to n bytes of what Lend lent, as a connection does.
-func SendTo(r io.ReadCloser, w io.Writer, n int64) (int64, error) {
-	return r.(*reader).sendTo(w, nil, n)
+// SendTo sends head and up to n bytes of what Lend lent, as a connection does.
+func SendTo(r io.ReadCloser, w io.Writer, head string, n int64) (int64, error) {
+	return r.(*reader).sendTo(w, []byte(head), n)
 }

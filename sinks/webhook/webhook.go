@@ -245,8 +245,8 @@ func (s *Sink) request(ctx context.Context, items []sinks.Item, p *payload, cont
 		Body:          http.NoBody,
 	}
 	if len(p.data) > 0 {
-		// A connection that the receiver closed while it was idle is found out by writing to it: the transport then takes
-		// another and the body from its start.
+		// A connection that the receiver closed while it was idle is found out by writing to it: another one then takes the
+		// body from its start.
 		r.Body, r.GetBody = p.reader(), func() (io.ReadCloser, error) { return p.reader(), nil }
 		ctx = withBody(ctx)
 	}
@@ -257,6 +257,11 @@ func (s *Sink) request(ctx context.Context, items []sinks.Item, p *payload, cont
 // redirects, no cookies, no error with a URL in it.
 func (s *Sink) exchange(ctx context.Context, r *http.Request, p *payload, cancel func()) (int, http.Header, error) {
 	answer, err := s.transport.RoundTrip(r)
+	for errors.As(err, new(unsentError)) { // as often as idle connections have gone; of a new one it is none
+		r = r.WithContext(r.Context())
+		r.Body, _ = r.GetBody()
+		answer, err = s.transport.RoundTrip(r)
+	}
 	if err != nil {
 		return 0, nil, err
 	}

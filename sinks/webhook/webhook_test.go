@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -88,13 +89,14 @@ func TestEachStatusHasItsVerdict(t *testing.T) {
 		"plain":       {408, 425, 500, 501, 505, 507, 519, 528, 529, 531, 599},
 		"permanent":   {400, 402, 406, 409, 411, 413, 414, 415, 418, 422, 428, 431, 451, 499},
 	}
-	status := 0
+	var answer atomic.Int64
 	s := serve(t, webhook.Options{}, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", "http://127.0.0.1:1/")
-		w.WriteHeader(status)
+		w.WriteHeader(int(answer.Load()))
 	})
 	for verdictWanted, statuses := range want {
-		for _, status = range statuses {
+		for _, status := range statuses {
+			answer.Store(int64(status))
 			err := s.Deliver(t.Context(), sinktest.Items("a"))
 			if got := verdict(err); got != verdictWanted {
 				t.Errorf("status %d is %s (%v), want %s", status, got, err, verdictWanted)

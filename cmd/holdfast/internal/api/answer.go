@@ -37,7 +37,9 @@ func (s *Server) answerJSON(w http.ResponseWriter, status int, v any) {
 
 // answer sends a whole answer, and an LF after it. Who does not take it within answerTime does not get it.
 func (s *Server) answer(w http.ResponseWriter, status int, contentType string, body []byte) {
-	sessionIn(w).writable.extend()
+	if t, ok := w.(*tracked); ok {
+		t.writable.extend()
+	}
 	h := w.Header()
 	h.Set("Content-Type", contentType)
 	h.Set("Cache-Control", "no-store")

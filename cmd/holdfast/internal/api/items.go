@@ -20,7 +20,7 @@ func (s *Server) postItems(w http.ResponseWriter, r *http.Request) {
 	}
 	var accepted Accepted
 	if len(in.items) > 0 { // a batch may be empty
-		accepted, err = s.put(sessionIn(w), r.Context(), queue.Request{Scope: keyScope(r.Context()), Source: sourceHTTP, Items: in.items, Join: d.wait > 0})
+		accepted, err = s.put(r.Context(), sessionOf(r), queue.Request{Scope: keyScope(r.Context()), Source: sourceHTTP, Items: in.items, Join: d.wait > 0})
 	}
 	memory.release() // not only after the wait for the sinks
 	if err != nil {
@@ -57,7 +57,7 @@ func (s *Server) reject(w http.ResponseWriter, r *http.Request, err error) {
 // put hands a request to the queue and waits until it is durable. The wait for room is bounded by Options.BlockTimeout
 // and ends when the client leaves; the wait for the disk is bounded by Options.AcceptTimeout alone, for what is on its
 // way to the log goes on.
-func (s *Server) put(c *session, ctx context.Context, r queue.Request) (Accepted, error) {
+func (s *Server) put(ctx context.Context, c *session, r queue.Request) (Accepted, error) {
 	if s.stopping() {
 		return Accepted{}, queue.ErrStopping
 	}

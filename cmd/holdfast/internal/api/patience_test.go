@@ -56,3 +56,28 @@ func TestLeaseIsSetAgainBeforeItIsShort(t *testing.T) {
 		}
 	})
 }
+
+// The time of a bounded context begins when somebody waits; until then it is its parent.
+func TestBoundedContextBeginsWhenSomebodyWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		parent, stop := context.WithCancelCause(context.Background())
+		defer stop(nil)
+		b := &bounded{Context: parent, limit: time.Second}
+		time.Sleep(time.Hour)
+		if b.Err() != nil {
+			t.Fatal("it ended, and nobody waited")
+		}
+		began := time.Now()
+		if <-b.Done(); time.Since(began) != time.Second || b.Err() != context.DeadlineExceeded {
+			t.Errorf("it took %v, and is %v", time.Since(began), b.Err())
+		}
+		b.end()
+		other := &bounded{Context: parent, limit: time.Hour}
+		defer other.end()
+		over := other.Done()
+		stop(nil)
+		if <-over; other.Err() != context.Canceled {
+			t.Errorf("%v", other.Err())
+		}
+	})
+}

@@ -13,6 +13,7 @@ type place struct {
 	session  *session // nil: net/http has not got it yet
 	gathers  bool
 	gathered []byte
+	failed   error // of send: net/http took what was gathered for sent
 }
 
 // placeOf is the place that a connection has, perhaps below TLS; nil: it has none.
@@ -39,31 +40,34 @@ func (p *place) Close() error {
 }
 
 // gather keeps back what is written until send. net/http's buffer of 4 KiB makes three writes of a large answer, and the client
-// is woken for each: 4 streams with 256 lines in flight took a twentieth more items when they were one.
+// is woken for each: 4 streams with 256 lines in flight took a twentieth more items when they were one. What writes is the
+// goroutine that gathers, and no other.
 func (p *place) gather() {
 	if p != nil {
 		p.gathers = true
 	}
 }
 
-// send writes what was gathered.
+// send writes what was gathered. After an error nothing is written any more: what follows would pass for the rest.
 func (p *place) send() error {
 	if p == nil || !p.gathers {
 		return nil
 	}
 	p.gathers = false
-	if len(p.gathered) == 0 {
-		return nil
+	if len(p.gathered) > 0 && p.failed == nil {
+		_, p.failed = p.Conn.Write(p.gathered)
+		p.gathered = p.gathered[:0]
 	}
-	_, err := p.Conn.Write(p.gathered)
-	p.gathered = p.gathered[:0]
-	return err
+	return p.failed
 }
 
 func (p *place) Write(b []byte) (int, error) {
-	if !p.gathers {
-		return p.Conn.Write(b)
+	switch {
+	case p.failed != nil:
+		return 0, p.failed
+	case p.gathers:
+		p.gathered = append(p.gathered, b...)
+		return len(b), nil
 	}
-	p.gathered = append(p.gathered, b...)
-	return len(b), nil
+	return p.Conn.Write(b)
 }

@@ -131,14 +131,15 @@ func (s *Server) route(at string, by methods) {
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	t := &tracked{ResponseWriter: w, session: sessionOf(w, r)}
+	rc := http.NewResponseController(w)
+	t := &tracked{ResponseWriter: w, writable: lease{set: rc.SetWriteDeadline, length: answerTime}}
 	defer s.recovered(t, r)
-	t.session.writable.extend()
+	t.writable.extend()
 	if r.ContentLength < 0 {
 		// Nobody knows when such a body ends. To answer on a connection that goes on, net/http would read it first; so the
 		// connection is closed, unless the handler has read it all.
 		w.Header().Set("Connection", "close")
-		defer within(time.Second, http.NewResponseController(w).SetReadDeadline)
+		defer within(time.Second, rc.SetReadDeadline)
 	}
 	if !s.hostAllowed(r) {
 		s.refuse(t, &Problem{Code: Misdirected, Detail: "the Host " + quote(r.Host) + " is not one of this server's; server.hosts adds some"})
@@ -164,11 +165,14 @@ func cleaned(p string) string {
 	return clean
 }
 
-// A tracked response knows whether it has begun.
+// answerTime is how long a client may take for a whole answer.
+const answerTime = time.Minute
+
+// A tracked response knows whether it has begun, and how long it may take: net/http lifts the deadline when it has ended.
 type tracked struct {
 	http.ResponseWriter
-	session *session
-	begun   bool
+	writable lease
+	begun    bool
 }
 
 func (t *tracked) Unwrap() http.ResponseWriter { return t.ResponseWriter }

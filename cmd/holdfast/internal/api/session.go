@@ -7,15 +7,11 @@ import (
 	"time"
 )
 
-// answerTime is how long a client may take for a whole answer.
-const answerTime = time.Minute
-
-// A session is what belongs to a connection, and not to one of its requests: to set up deadlines and timers for each request
-// took a tenth of the CPU of a service that 64 clients post to. The goroutine of the handlers uses it.
+// A session is what belongs to a connection, and not to one of its requests: contexts and timers for each request took a
+// tenth of the CPU of a service that 64 clients post to. The goroutine of the handlers uses it.
 type session struct {
 	conn     net.Conn  // nil: not known
-	place    *place    // of conn; nil: it has none
-	writable lease     // answerTime from the last answer on
+	place    *place    // nil: net/http does not write to one itself, as with TLS, which has others write too
 	patience *patience // with the queue; nil: nobody waited yet
 }
 
@@ -23,9 +19,10 @@ type session struct {
 type sessionKey struct{}
 
 func withSession(ctx context.Context, c net.Conn) context.Context {
-	s := &session{conn: c, place: placeOf(c), writable: lease{set: c.SetWriteDeadline, length: answerTime}}
-	if s.place != nil {
-		s.place.session = s
+	s := &session{conn: c}
+	s.place, _ = c.(*place)
+	if p := placeOf(c); p != nil {
+		p.session = s
 	}
 	return context.WithValue(ctx, sessionKey{}, s)
 }
@@ -41,15 +38,12 @@ func endSession(c net.Conn, state http.ConnState) {
 }
 
 // sessionOf is the session of a request; where a listener of others took its connection, one for it alone.
-func sessionOf(w http.ResponseWriter, r *http.Request) *session {
+func sessionOf(r *http.Request) *session {
 	if s, ok := r.Context().Value(sessionKey{}).(*session); ok {
 		return s
 	}
-	return &session{writable: lease{set: http.NewResponseController(w).SetWriteDeadline, length: answerTime}}
+	return &session{}
 }
-
-// sessionIn is the session of a response that ServeHTTP has given to a handler.
-func sessionIn(w http.ResponseWriter) *session { return w.(*tracked).session }
 
 // patient is a context that ends when limit is over, and only then.
 func (s *session) patient(limit time.Duration) context.Context {

@@ -94,7 +94,7 @@ func (s *Server) postStream(w http.ResponseWriter, r *http.Request) {
 	ended, end := context.WithCancel(ctx)
 	end()
 	st := &stream{
-		s: s, head: d, ctx: ctx, cancel: cancel, w: w, rc: http.NewResponseController(w), conn: sessionIn(w),
+		s: s, head: d, ctx: ctx, cancel: cancel, w: w, rc: http.NewResponseController(w), conn: sessionOf(r),
 		scope: keyScope(r.Context()), answers: make(chan *answer, streamLines), freed: make(chan struct{}, 1), ended: ended,
 	}
 	st.readable = lease{set: st.rc.SetReadDeadline, length: s.o.StreamIdle}
