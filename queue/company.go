@@ -45,9 +45,7 @@ type pace struct {
 const (
 	leastStay   = 16
 	longestStay = 16384 // some seconds of a service that is busy
-	leastJudged = 3     // groups before a stay together may end early
-	lostFactor  = 16    // the next stay alone is so much longer then: what was tried in vain is tried rarely
-	wonFactor   = 4     // and so much longer the next one together that has paid
+	leastJudged = 8     // groups before a stay together may end early
 	halvedEvery = 128   // so many groups: what was before counts half
 
 	// What a stay together must have of what there was alone. On two cores of which others take some, the first is 0.85 to 1.1
@@ -61,6 +59,9 @@ const (
 
 	// longestWait is for a disk that hung, and for producers that come slowly or have gone. A longer pause than that says nothing.
 	longestWait = 5 * time.Millisecond
+
+	// tryWait is for the first stay together, which is only to find out: what waits no longer than that is not seen in the p99.
+	tryWait = time.Millisecond
 )
 
 func newCompany(cpu func() time.Duration) company {
@@ -114,9 +115,9 @@ func (c *company) judgeAlone() {
 func (c *company) judgeTogether() {
 	switch over := c.together.over(); {
 	case over && c.pays(leastRate):
-		c.part(2*leastStay, wonFactor*c.together.stay)
+		c.part(2*leastStay, 4*c.together.stay)
 	case over, c.together.written >= leastJudged && !c.pays(leastRateSoon):
-		c.part(lostFactor*c.alone.stay, leastStay)
+		c.part(4*c.alone.stay, leastStay)
 	}
 }
 
@@ -140,7 +141,11 @@ func (c *company) wait(ctx context.Context, requests int, waiting func() int) {
 		return
 	}
 	take := time.Duration(float64(c.expected) / c.alone.perSecond() * float64(time.Second))
-	patience := min(take, longestWait) - time.Since(c.ended)
+	longest := longestWait
+	if c.together.stay == leastStay {
+		longest = tryWait
+	}
+	patience := min(take, longest) - time.Since(c.ended)
 	if patience <= 0 {
 		return
 	}
