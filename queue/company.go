@@ -60,8 +60,10 @@ const (
 	// longestWait is for a disk that hung, and for producers that come slowly or have gone. A longer pause than that says nothing.
 	longestWait = 5 * time.Millisecond
 
-	// tryWait is for the first stay together, which is only to find out: what waits no longer than that is not seen in the p99.
-	tryWait = time.Millisecond
+	// tryWait is for a stay that is not as long as longTrusted: those are to find out, and what waits no longer than that is not
+	// seen in the p99.
+	tryWait     = time.Millisecond
+	longTrusted = 16 * leastStay
 )
 
 func newCompany(cpu func() time.Duration) company {
@@ -142,7 +144,7 @@ func (c *company) wait(ctx context.Context, requests int, waiting func() int) {
 	}
 	take := time.Duration(float64(c.expected) / c.alone.perSecond() * float64(time.Second))
 	longest := longestWait
-	if c.together.stay == leastStay {
+	if c.together.stay < longTrusted {
 		longest = tryWait
 	}
 	patience := min(take, longest) - time.Since(c.ended)

@@ -18,7 +18,7 @@ func inCompany(t *testing.T, n int, f func(c *company, waiting *atomic.Int64, wa
 			time.Sleep(time.Millisecond)
 			c.wrote(n, 0, time.Millisecond)
 		}
-		c.together.stay = 2 * leastStay // it is no try any more
+		c.together.stay = longTrusted // it is no try any more
 		f(&c, waiting, func(requests int) time.Duration {
 			began := time.Now()
 			c.wait(t.Context(), requests, func() int { return int(waiting.Load()) })
@@ -83,7 +83,7 @@ func TestWaitForCompanyHasBounds(t *testing.T) {
 // A try makes nobody wait for long, whoever is expected: or it would be seen in the p99 of a load on a schedule.
 func TestTryWaitsForLittle(t *testing.T) {
 	inCompany(t, 1, func(c *company, _ *atomic.Int64, wait func(int) time.Duration) {
-		c.together.stay = leastStay
+		c.together.stay = longTrusted - 1
 		c.wrote(600, 0, time.Minute)
 		if took := wait(1); took != tryWait {
 			t.Errorf("it waits for %v", took)
