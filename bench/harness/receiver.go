@@ -77,7 +77,6 @@ func (r *Receiver) accept() {
 
 func (r *Receiver) serve(c net.Conn) error {
 	in := bufio.NewReaderSize(c, 256<<10)
-	var body []byte
 	for {
 		req, err := http.ReadRequest(in)
 		if err != nil {
@@ -87,28 +86,29 @@ func (r *Receiver) serve(c net.Conn) error {
 		if err != nil || sink < 0 || sink >= len(r.tally.sinks) {
 			return errors.New("no such sink")
 		}
-		if body, err = readInto(body, req); err != nil {
+		body, taken, err := bodyOf(req, in)
+		if err != nil {
 			return err
 		}
 		if d := r.delay[sink].Load(); d > 0 {
 			time.Sleep(time.Duration(d)) // the destination is slow
 		}
 		r.tally.Scan(sink, body)
+		if _, err := in.Discard(taken); err != nil {
+			return err
+		}
 		if _, err := io.WriteString(c, "HTTP/1.1 204 No Content\r\n\r\n"); err != nil {
 			return err
 		}
 	}
 }
 
-// readInto reads a request's body into a buffer that is used again.
-func readInto(b []byte, req *http.Request) ([]byte, error) {
-	if req.ContentLength < 0 {
-		return io.ReadAll(req.Body)
+// bodyOf is a request's whole body: where in has it, if it fits there, and then so much is to be taken from in afterwards.
+func bodyOf(req *http.Request, in *bufio.Reader) (body []byte, taken int, err error) {
+	if n := req.ContentLength; 0 <= n && n <= int64(in.Size()) {
+		body, err = in.Peek(int(n))
+		return body, int(n), err
 	}
-	if n := int(req.ContentLength); cap(b) < n {
-		b = make([]byte, n)
-	}
-	b = b[:req.ContentLength]
-	_, err := io.ReadFull(req.Body, b)
-	return b, err
+	body, err = io.ReadAll(req.Body)
+	return body, 0, err
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"strconv"
 	"sync/atomic"
 	"time"
 )
@@ -55,8 +54,8 @@ func (c *counts) scan(data []byte) (found int) {
 			return found
 		}
 		data = data[i+len(mark):]
-		seq, err := strconv.ParseUint(string(data[:seqDigits]), 16, 63)
-		if err != nil || seq/64 >= uint64(len(c.seen)) {
+		seq, ok := seqOf(data[:seqDigits])
+		if !ok || seq/64 >= uint64(len(c.seen)) {
 			c.alien.Add(1)
 			continue
 		}
@@ -66,6 +65,22 @@ func (c *counts) scan(data []byte) (found int) {
 		}
 		found++
 	}
+}
+
+// seqOf reads what SetSeq wrote. strconv took a fiftieth of the processors, and they are the server's too.
+func seqOf(digits []byte) (seq uint64, ok bool) {
+	for _, d := range digits {
+		switch {
+		case '0' <= d && d <= '9':
+			d -= '0'
+		case 'a' <= d && d <= 'f':
+			d -= 'a' - 10
+		default:
+			return 0, false
+		}
+		seq = seq<<4 | uint64(d)
+	}
+	return seq, true
 }
 
 func (t *Tally) add(found int) {
