@@ -104,6 +104,7 @@ func newMetrics(q *Queues) *metrics {
 			accepted: q.st.Accepted(s.queue.number).Items,
 			requeued: s.queue.counts.Requeued.Items,
 		}
+		s.queue.metered = m.bySink[s.queue.number]
 	}
 	return m
 }
@@ -130,7 +131,7 @@ func (m *metrics) Collect(c chan<- prometheus.Metric) {
 		send(unroutedTotal, float64(s.unrouted.Load()), name)
 	}
 	for i, s := range m.q.Sinks() {
-		m.collectSink(send, s, m.bySink[m.q.sinks[i].queue.number])
+		m.collectSink(send, s, m.q.sinks[i].queue.metered)
 	}
 	st := m.q.Status()
 	send(dedupeEvicted, float64(m.q.dedupe.evicted.Load()))
@@ -210,14 +211,13 @@ func (m *metrics) committed(g *group, took time.Duration) {
 
 // done counts a delivery that its sink has.
 func (m *metrics) done(u *queue, it *store.Item, now time.Time) {
-	n := m.bySink[u.number]
-	n.done.Add(1)
-	n.seconds.Observe(max(0, float64(now.UnixMilli()-it.Time)/1e3))
+	u.metered.done.Add(1)
+	u.metered.seconds.Observe(max(0, float64(now.UnixMilli()-it.Time)/1e3))
 }
 
 // died counts a delivery that became a dead letter.
 func (m *metrics) died(u *queue, o Outcome) {
-	n := m.bySink[u.number]
+	n := u.metered
 	switch {
 	case o.Permanent:
 		n.deadPermanent.Add(1)
@@ -230,7 +230,7 @@ func (m *metrics) died(u *queue, o Outcome) {
 
 // ended counts a delivery that was settled without one.
 func (m *metrics) ended(u *queue, why store.Reason) {
-	n := m.bySink[u.number]
+	n := u.metered
 	switch why {
 	case store.GoneExpired:
 		n.expired.Add(1)
@@ -242,13 +242,13 @@ func (m *metrics) ended(u *queue, why store.Reason) {
 }
 
 // purged counts dead letters that were deleted.
-func (m *metrics) purged(u *queue, why string, n int) { m.bySink[u.number].purged[why].Add(int64(n)) }
+func (m *metrics) purged(u *queue, why string, n int) { u.metered.purged[why].Add(int64(n)) }
 
 // joined counts an ack.
 func (m *metrics) joined(took time.Duration) { m.joinSeconds.Observe(took.Seconds()) }
 
 // outcomes are a sink's deliveries done and dropped since the start.
 func (m *metrics) outcomes(u *queue) (done, dropped int64) {
-	n := m.bySink[u.number]
+	n := u.metered
 	return n.done.Load(), n.dropped.Load() + n.evicted.Load() + n.expired.Load() + n.lost.Load()
 }

@@ -23,14 +23,15 @@ import (
 // What is below the cursor is settled, has a row, or was never for this queue. The cursor is derived: it is the oldest
 // delivery that is out, or pos. Everything but the fields above mu is guarded by it.
 type queue struct {
-	number uint32
-	sink   *sink
-	all    *Queues
-	wake   chan struct{} // to the feed: something may have changed
-	held   atomic.Bool   // by full dead letters; written under mu
-	behind atomic.Bool   // the block that was looked up last came from the log; written under mu
-	handed int           // deliveries since makeWay looked; of the goroutine that calls Next, like wayAt
-	wayAt  uint64        // what was published then
+	number  uint32
+	sink    *sink
+	all     *Queues
+	wake    chan struct{} // to the feed: something may have changed
+	metered *sinkCounts   // the sink's metrics
+	held    atomic.Bool   // by full dead letters; written under mu
+	behind  atomic.Bool   // the block that was looked up last came from the log; written under mu
+	handed  int           // deliveries since makeWay looked; of the goroutine that calls Next, like wayAt
+	wayAt   uint64        // what was published then
 
 	mu        sync.Mutex
 	reader    *store.Reader

@@ -57,6 +57,7 @@ type Sink struct {
 	host      string // a configured Host header; empty: that of the URL
 	transport *http.Transport
 	now       func() time.Time // tests set it
+	untried   error            // of items whose request was not made
 	closed    atomic.Bool
 
 	// Of bodies that were put together. A new one for each request was more than half of what a service with three sinks
@@ -87,6 +88,7 @@ func New(o Options) (*Sink, error) {
 	for name, value := range o.Headers {
 		s.header.Set(name, value)
 	}
+	s.untried = sinks.Unavailable(s.named(sinks.ErrUntried))
 	s.host = s.header.Get("Host")
 	s.header.Del("Host")
 	s.transport = newTransport(o, trust, s.url.Scheme)
@@ -147,8 +149,7 @@ func (s *Sink) GoString() string { return s.o.String() }
 // several requests it makes the next only after the one before was taken or refused for good; the items that were not
 // tried are Unavailable in the BatchError.
 func (s *Sink) Deliver(ctx context.Context, items []sinks.Item) error {
-	untried := sinks.Unavailable(s.named(sinks.ErrUntried))
-	return sinks.InTurn(s.split(items), func(group []sinks.Item) error { return s.post(ctx, group) }, untried)
+	return sinks.InTurn(s.split(items), func(group []sinks.Item) error { return s.post(ctx, group) }, s.untried)
 }
 
 // Close ends idle connections. A Deliver after it is Unavailable.
