@@ -170,6 +170,31 @@ func TestRequestThatWasNotSentTakesAnotherConnection(t *testing.T) {
 	serving.Wait()
 }
 
+// A receiver that closes a connection while it is idle, just as a request comes, costs no attempt: the request is repeated.
+func TestRequestIntoAClosingConnectionIsRepeated(t *testing.T) {
+	var came sync.Map
+	var n atomic.Int64
+	ts := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if _, again := came.LoadOrStore(r.RemoteAddr, true); again {
+			panic(http.ErrAbortHandler) // a second request on a connection
+		}
+		n.Add(1)
+		if _, sent := r.Header["Idempotency-Key"]; sent {
+			t.Error("a header that nobody asked for")
+		}
+	}))
+	defer ts.Close()
+	s := newSink(t, webhook.Options{URL: ts.URL})
+	for i := range 3 {
+		if err := s.Deliver(t.Context(), sinktest.Items("body")); err != nil {
+			t.Errorf("delivery %d: %v", i, err)
+		}
+	}
+	if n.Load() != 3 {
+		t.Errorf("%d came", n.Load())
+	}
+}
+
 // Who traces requests keeps the trace, and has it alone.
 func TestTraceOfTheCallerStays(t *testing.T) {
 	ts := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))

@@ -49,6 +49,10 @@ const (
 	tlsBuffer = 64 << 10
 )
 
+// idempotencyKey is a header by which net/http may repeat a request whose connection was closed by the receiver while it was
+// idle, before the first byte of an answer: receivers know a repetition by its webhook-id.
+const idempotencyKey = "Idempotency-Key"
+
 // A Sink posts to one URL. It is safe for concurrent use.
 type Sink struct {
 	o         Options
@@ -245,6 +249,9 @@ func (s *Sink) request(ctx context.Context, items []sinks.Item, p *payload, cont
 		ContentLength: int64(len(p.data)),
 		Body:          http.NoBody,
 	}
+	if _, given := h[idempotencyKey]; !given {
+		h[idempotencyKey] = nil // net/http takes this for leave to repeat, and does not send it
+	}
 	if len(p.data) > 0 {
 		// A connection that the receiver closed while it was idle is found out by writing to it: another one then takes the
 		// body from its start.
@@ -268,7 +275,7 @@ func (s *Sink) exchange(ctx context.Context, r *http.Request, p *payload, cancel
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode/100 == 2 {
-		p.settle(ctx) // a receiver that took the item before it had read it gets the rest
+		p.settle(ctx) // a receiver that took the item before it had read it gets the rest, if its answer has a body; else net/http gives it 50 ms
 	}
 	if answer.StatusCode != http.StatusSwitchingProtocols { // what follows that has no end, and no context
 		drip := time.AfterFunc(drainTime, cancel)

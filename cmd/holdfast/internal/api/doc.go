@@ -6,7 +6,8 @@
 // and the field, and stores nothing of its request. A 2xx comes only after the queue said that the request is durable. If
 // the queue does not answer within Options.AcceptTimeout the answer is 503 "uncertain": the items may have been stored,
 // and only an idempotency key makes a repetition safe. On a stream each line is a request of its own, many are under way
-// at once, and answers come in the order of the lines; want of room stops the reading and refuses no line.
+// at once, and answers come in the order of the lines; want of room stops the reading and refuses no line. A client that
+// waits for an answer ends the HTTP chunk with the line: what stands in half of a chunk may wait for the rest.
 //
 // An item may come as a CloudEvent 1.0.2 (package cloudevents): its attributes and extensions are the item's, its
 // partitionkey is the key, its source and id are the idempotency key unless the Idempotency-Key header is there, and its
