@@ -65,7 +65,8 @@ func (q *Queues) Submit(ctx context.Context, r Request) (*Pending, error) {
 	if err := q.check(r); err != nil {
 		return nil, err
 	}
-	p := &Pending{queues: q, source: r.Source}
+	p := q.pendings.Get().(*Pending)
+	p.queues, p.source = q, r.Source
 	if r.Join {
 		p.join = q.join.open(q)
 	}

@@ -152,6 +152,7 @@ type Queues struct {
 
 	requests chan *Pending // to the committer
 	company  company       // of those who send them
+	pendings *sync.Pool    // that have been released
 	waitings *sync.Pool    // for their answers: see newWaitings
 	ops      chan op       // to the marker
 	kick     chan struct{} // to the marker: commit now
@@ -210,6 +211,7 @@ func Open(st *store.Store, o Options) (*Queues, error) {
 		dirty:    make(chan struct{}, 1),
 		keep:     make(chan struct{}, 1),
 		rotate:   make(chan struct{}, 1),
+		pendings: &sync.Pool{New: func() any { return new(Pending) }},
 		waitings: newWaitings(),
 		stopping: make(chan struct{}),
 		stopped:  make(chan struct{}),

@@ -109,6 +109,8 @@ type fakePending struct {
 	first, end int // its items
 }
 
+func (p *fakePending) Release() {}
+
 func (p *fakePending) Wait(ctx context.Context) (Accepted, error) {
 	if p.q.wait != nil {
 		if err := p.q.wait(ctx, p.first); err != nil {

@@ -31,6 +31,8 @@ type Pending interface {
 	// Wait returns what became of the request; queue.ErrUncertain if ctx ends first. One that is answered already is
 	// told even if ctx has ended.
 	Wait(ctx context.Context) (Accepted, error)
+	// Release gives its memory back when it has been answered; what Wait returned is not to be looked at any more.
+	Release()
 }
 
 // Accepted is the answer to a request.

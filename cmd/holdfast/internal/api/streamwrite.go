@@ -52,6 +52,9 @@ func (st *stream) done(a *answer) {
 	if !st.uncertain {
 		st.final.Store(int64(a.line))
 	}
+	if a.pending != nil {
+		a.pending.Release()
+	}
 	*a = answer{}
 	freeAnswers.Put(a)
 	select {
