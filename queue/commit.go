@@ -44,7 +44,7 @@ func (p *Pending) Wait(ctx context.Context) (Accepted, error) {
 }
 
 // Release gives the memory of a request back that has been answered, for another one: a quarter of what a service with 64 streams
-// allocated. The caller has no use for its receipts any more. It may be left out, and does nothing where others may still look
+// allocated. It is called once, and last: the caller has no use for its receipts any more. It may be left out, and does nothing where others may still look
 // at the request: those that wait for its keys, or for its sinks.
 func (p *Pending) Release() {
 	if q := p.queues; p.done.isSet() && p.keys == nil && p.join == nil {

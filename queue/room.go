@@ -25,8 +25,9 @@ type room struct {
 	minFree  int64
 	used     func() store.Usage
 	lent     atomic.Int64 // bytes that requests may take before one looks at what is left
-	diskFull atomic.Int64 // UnixNano of the last append that met a full disk; 0: the last one went well
-	looked   atomic.Int64 // UnixNano of the last look at the free space
+	opened   time.Time    // since when the times that follow count, in ns: a wall clock may be set back
+	diskFull atomic.Int64 // of the last append that met a full disk; 0: the last one went well
+	looked   atomic.Int64 // of the last look at the free space
 	free     atomic.Int64 // what it showed
 
 	mu    sync.Mutex
@@ -51,7 +52,7 @@ func newRoom(st *store.Store, o Options) *room {
 	if limit > 0 {
 		limit = max(limit-4*st.MaxGroup(), limit/2)
 	}
-	r := &room{path: st.Path(), limit: limit, minFree: o.MinFree, used: st.Usage, holds: map[uint32]*hold{}, freed: make(chan struct{})}
+	r := &room{path: st.Path(), limit: limit, minFree: o.MinFree, used: st.Usage, opened: time.Now(), holds: map[uint32]*hold{}, freed: make(chan struct{})}
 	r.free.Store(math.MaxInt64)
 	r.look()
 	return r
@@ -65,7 +66,8 @@ func (r *room) bound(u *queue) {
 }
 
 // budget refuses what the disk has no place for. Each look at what is left, which sums up the segments under the lock of the
-// log and asks the clock, lends an eighth of that to the requests that follow, and lend at most: they need not look.
+// log and asks the clock, lends an eighth of that to the requests that follow, and lend at most: they need not look. So much
+// more than MinFree allows may be stored where others have filled the disk meanwhile.
 func (r *room) budget(size int64) error {
 	if !r.refusing() && r.lent.Add(-size) >= 0 {
 		return nil
@@ -100,10 +102,12 @@ func (r *room) left() int64 {
 	return r.limit - taken(r.used())
 }
 
+func (r *room) now() int64 { return int64(time.Since(r.opened)) }
+
 // refusing reports whether an append met a full disk a moment ago.
 func (r *room) refusing() bool {
 	at := r.diskFull.Load()
-	return at != 0 && time.Since(time.Unix(0, at)) < retryFull
+	return at != 0 && r.now()-at < int64(retryFull)
 }
 
 func (r *room) diskReason(size int64) string {
@@ -130,7 +134,7 @@ func taken(u store.Usage) int64 { return u.LogBytes + u.SpareBytes + u.QueuesByt
 
 // freeBytes is the free space of the disk, looked at once a second at most.
 func (r *room) freeBytes() int64 {
-	now := time.Now().UnixNano()
+	now := r.now()
 	if last := r.looked.Load(); now-last > int64(time.Second) && r.looked.CompareAndSwap(last, now) {
 		r.look()
 	}
@@ -148,7 +152,7 @@ func (r *room) look() {
 // appended notes whether the last append met a full disk.
 func (r *room) appended(full bool) {
 	if full {
-		r.diskFull.Store(time.Now().UnixNano())
+		r.diskFull.Store(max(1, r.now()))
 	} else if r.diskFull.Load() != 0 {
 		r.diskFull.Store(0)
 	}

@@ -49,8 +49,9 @@ const (
 	tlsBuffer = 64 << 10
 )
 
-// idempotencyKey is a header by which net/http may repeat a request whose connection was closed by the receiver while it was
-// idle, before the first byte of an answer: receivers know a repetition by its webhook-id.
+// idempotencyKey is a header by which net/http may repeat a request on another connection, when one that had served others
+// before was closed before the first byte of an answer: once for each connection that was idle, at most. The repetition has the
+// same webhook-id.
 const idempotencyKey = "Idempotency-Key"
 
 // A Sink posts to one URL. It is safe for concurrent use.
@@ -265,7 +266,10 @@ func (s *Sink) request(ctx context.Context, items []sinks.Item, p *payload, cont
 // redirects, no cookies, no error with a URL in it.
 func (s *Sink) exchange(ctx context.Context, r *http.Request, p *payload, cancel func()) (int, http.Header, error) {
 	answer, err := s.transport.RoundTrip(r)
-	for errors.As(err, new(unsentError)) { // as often as idle connections have gone; of a new one it is none
+	for { // as often as idle connections have gone; of a new one it is none
+		if _, unsent := errors.AsType[unsentError](err); !unsent {
+			break
+		}
 		r = r.WithContext(r.Context())
 		r.Body, _ = r.GetBody()
 		answer, err = s.transport.RoundTrip(r)

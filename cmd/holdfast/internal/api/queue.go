@@ -31,7 +31,8 @@ type Pending interface {
 	// Wait returns what became of the request; queue.ErrUncertain if ctx ends first. One that is answered already is
 	// told even if ctx has ended.
 	Wait(ctx context.Context) (Accepted, error)
-	// Release gives its memory back when it has been answered; what Wait returned is not to be looked at any more.
+	// Release gives its memory back when it has been answered. It is called once, and last: what Wait returned is not to be
+	// looked at any more.
 	Release()
 }
 
