@@ -72,13 +72,10 @@ func (r *room) budget(size int64) error {
 	if !r.refusing() && r.lent.Add(-size) >= 0 {
 		return nil
 	}
-	r.lent.Store(min((r.spare()-size)/8, lend))
-	switch {
-	case r.diskReason(size) != "":
-		return &FullError{Disk: true}
-	case r.left() < size:
-		return &FullError{}
+	if reason := r.full(size); reason != "" {
+		return &FullError{Disk: reason == diskFull}
 	}
+	r.lent.Store(min((r.spare()-size)/8, lend))
 	return nil
 }
 

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http/httptrace"
@@ -77,3 +78,8 @@ func (c *conn) ReadFrom(src io.Reader) (int64, error) {
 type unsentError struct{ error }
 
 func (e unsentError) Unwrap() error { return e.error }
+
+func unsent(err error) bool {
+	_, is := errors.AsType[unsentError](err)
+	return is
+}

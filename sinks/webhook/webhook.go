@@ -266,10 +266,7 @@ func (s *Sink) request(ctx context.Context, items []sinks.Item, p *payload, cont
 // redirects, no cookies, no error with a URL in it.
 func (s *Sink) exchange(ctx context.Context, r *http.Request, p *payload, cancel func()) (int, http.Header, error) {
 	answer, err := s.transport.RoundTrip(r)
-	for { // as often as idle connections have gone; of a new one it is none
-		if _, unsent := errors.AsType[unsentError](err); !unsent {
-			break
-		}
+	for unsent(err) { // as often as idle connections have gone; of a new one it is none
 		r = r.WithContext(r.Context())
 		r.Body, _ = r.GetBody()
 		answer, err = s.transport.RoundTrip(r)

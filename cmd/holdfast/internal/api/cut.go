@@ -182,18 +182,11 @@ type maker struct {
 
 func newMaker(d *head, limit int64) *maker {
 	m := &maker{head: d, limit: limit}
-	switch {
-	case d.format == envelopes:
-	case len(d.attrs) == 0:
-		m.json, m.text = jsonAlone, textAlone
-	default:
+	if d.format != envelopes {
 		m.json, m.text = makeAttrs(d.attrs, "application/json"), makeAttrs(d.attrs, "text/plain")
 	}
 	return m
 }
-
-// What most lines have, and nothing else.
-var jsonAlone, textAlone = makeAttrs(nil, "application/json"), makeAttrs(nil, "text/plain")
 
 // A typeAttrs is a content type, and the attributes of an item that has nothing else.
 type typeAttrs struct {
