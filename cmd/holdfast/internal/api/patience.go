@@ -8,14 +8,14 @@ import (
 // A patience is a context that ends when it was not renewed for a while. It stands for the context.WithTimeout of each request
 // and line: those of lines made more than a third of the objects that the service allocated. One goroutine uses it.
 type patience struct {
-	context.Context               // for its values; it never ends
+	context.Context               // never ends, and has no values
 	lease                         // of timer
 	over            chan struct{} // closed by timer
 	timer           *time.Timer   // nil: never asked for
 }
 
-func newPatience(ctx context.Context, limit time.Duration) *patience {
-	p := &patience{Context: context.WithoutCancel(ctx)}
+func newPatience(limit time.Duration) *patience {
+	p := &patience{Context: context.Background()}
 	p.lease = lease{set: p.ring, length: limit}
 	return p
 }

@@ -10,9 +10,7 @@ import (
 
 func TestPatienceEndsWhenItIsNotRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		stopped, stop := context.WithCancel(t.Context())
-		stop()
-		p := newPatience(stopped, time.Minute) // the end of its parent is not its own
+		p := newPatience(time.Minute)
 		defer p.stop()
 		for range 3 {
 			ctx := p.renew()

@@ -157,6 +157,21 @@ func TestEveryAnswerHasItsDeadline(t *testing.T) {
 	}
 }
 
+// Who sends lines and takes no answers is not served for ever.
+func TestStreamWhoseAnswersNobodyTakesEnds(t *testing.T) {
+	l, c := record(t, &fakeQueue{}, Options{StreamIdle: 200 * time.Millisecond})
+	_ = c.SetWriteDeadline(time.Now().Add(30 * time.Second))
+	lines := strings.Repeat("x\n", 1000)
+	_, err := io.WriteString(c, "POST /v1/stream HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+	for n := 0; err == nil && n < 100_000; n++ { // more than sockets hold
+		_, err = fmt.Fprintf(c, "%x\r\n%s\r\n", len(lines), lines)
+	}
+	if e, ok := errors.AsType[net.Error](err); err == nil || ok && e.Timeout() {
+		t.Fatalf("it takes all of them: %v", err)
+	}
+	<-l.closed
+}
+
 // After a write that failed nothing follows: an end would pass for the end of the whole.
 func TestPlaceWritesNothingAfterWhatItCouldNotSend(t *testing.T) {
 	here, there := net.Pipe()

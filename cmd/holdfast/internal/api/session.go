@@ -48,7 +48,7 @@ func sessionOf(r *http.Request) *session {
 // patient is a context that ends when limit is over, and only then.
 func (s *session) patient(limit time.Duration) context.Context {
 	if s.patience == nil {
-		s.patience = newPatience(context.Background(), limit)
+		s.patience = newPatience(limit)
 	}
 	return s.patience.renew()
 }
